@@ -61,7 +61,7 @@ export interface GuardParts {
   readonly counters: CounterStore;
   readonly audit: AuditLog;
   readonly policies: () => PolicySet;
-  readonly metrics: Pick<Metrics, "alert" | "redis" | "caseAnswered">;
+  readonly metrics: Pick<Metrics, "alert" | "alertDelivery" | "redis" | "caseAnswered">;
   readonly log: Log;
 }
 
@@ -91,7 +91,7 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
         metrics.caseAnswered((change.time - of.openedAt) / 1000);
     },
   });
-  const webhook = webhookOf(settings, log);
+  const webhook = webhookOf(settings, log, metrics.alertDelivery);
   const profiles = await openProfiles(
     settings,
     redis && { ...redis, observe: metrics.redis("profile") },
@@ -202,11 +202,11 @@ async function openProfiles(
   return new SharedProfiles({ backend, writer: randomUUID(), log });
 }
 
-function webhookOf(settings: Settings, log: Log): Webhook | undefined {
+function webhookOf(settings: Settings, log: Log, onDelivery: Metrics["alertDelivery"]): Webhook | undefined {
   const { alertWebhook: url, alertKey: key, alertFormat: format, alertRoutingKey: routingKey } = settings;
   if (url === undefined) return undefined;
   return new Webhook({
-    ...{ url, format, log },
+    ...{ url, format, log, onDelivery },
     ...(key !== undefined && { key }),
     ...(routingKey !== undefined && { routingKey }),
   });

@@ -37,6 +37,7 @@ import { PolicyWarnings } from "./policy-warnings.ts";
 import { type RunningServer, startServer } from "./server.ts";
 import { redisOf, trustRedis } from "./state-places.ts";
 import { TokenKeyring, tokenKeysOf } from "./token-keyring.ts";
+import { searchProblems } from "./token-searches.ts";
 import { warmUp } from "./warm-up.ts";
 
 /** The compiled files of threads: those beside this one, unless it runs from its sources. */
@@ -207,6 +208,7 @@ async function start(
       ...(await fit.problemsOf(read, catalogs)),
       ...(await signed.problemsOf(read)),
       ...tokenProblems(read, sealer),
+      ...searchProblems(watch?.current ?? policies, read, sealer),
     ],
     onLoaded: (read) => {
       onPolicy.onLoaded(read);

@@ -16,7 +16,9 @@ export interface Obstacles {
 export async function obstacles(place: TokenPlace, policy: Policy, catalog: Catalog): Promise<Obstacles> {
   const { relation, column, name } = place;
   const own = checkAgainstCatalog(policy, catalog).filter(({ message }) =>
-    message.startsWith(`${column.name} is stored as tokens`),
+    [`${column.name} is stored as tokens`, `${column.name} has values that are stored as tokens`].some(
+      (start) => message.startsWith(start),
+    ),
   );
   const errors = own.filter(({ severity }) => severity === "error").map(({ message }) => message);
   const warnings = own.filter(({ severity }) => severity !== "error").map(({ message }) => message);
@@ -57,7 +59,7 @@ function keyOf(relation: Relation | undefined): string {
 }
 
 async function tooLong({ database, relation, name, column }: TokenPlace): Promise<readonly string[]> {
-  if (!isMarked(column)) return [];
+  if (column.form === "document" || !isMarked(column)) return [];
   const room = /\((\d+)\)$/.exec(relation.columns.find((each) => each.name === name)?.type ?? "")?.[1];
   if (room === undefined) return [];
   const { rows } = await database.query(

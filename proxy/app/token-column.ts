@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Relation } from "../catalog/catalog.ts";
 import { quoteIdentifier, quoteLiteral, quoteQualified } from "../pg/quote.ts";
+import type { TokenColumn } from "../sql/tokens/columns.ts";
 import type { ValueColumn } from "../sql/tokens/documents.ts";
 import { looksLikeToken, MARKS, type Sealer, tokenShape, tokenStart, versionOf } from "../tokens/sealed.ts";
+import { turnedDocument, valuesIn } from "./token-documents.ts";
 
 /*
  * Turns the values that a column holds already into tokens, back, or into tokens of another key, while applications go on
@@ -26,7 +28,7 @@ export interface TokenPlace {
   readonly relation: Relation;
   /** The column's name in the table. */
   readonly name: string;
-  readonly column: ValueColumn;
+  readonly column: TokenColumn;
   readonly sealer: Sealer;
 }
 
@@ -67,12 +69,23 @@ const MOST_PASSES = 20;
 /** In the comment of a column of numbers that are tokens. */
 const DONE = "[sluice: tokens]";
 
-export function isMarked({ form }: ValueColumn): boolean {
-  return MARKS[form] !== undefined;
+export function isMarked({ form }: TokenColumn): boolean {
+  return form === "document" || MARKS[form] !== undefined;
 }
 
 /** What a value becomes. Undefined: it stays; "strange": it should not be there. */
 function turned(value: string, turn: Turn, { column, sealer }: TokenPlace): string | undefined | "strange" {
+  return column.form === "document"
+    ? turnedDocument(value, column, (each, of) => turnedValue(each, turn, of, sealer))
+    : turnedValue(value, turn, column, sealer);
+}
+
+function turnedValue(
+  value: string,
+  turn: Turn,
+  column: ValueColumn,
+  sealer: Sealer,
+): string | undefined | "strange" {
   if (!isMarked(column)) {
     return (turn === "migrate" ? sealer.seal(value, column) : sealer.open(value, column)) ?? "strange";
   }
@@ -80,7 +93,8 @@ function turned(value: string, turn: Turn, { column, sealer }: TokenPlace): stri
   const clear = sealer.open(value, column);
   if (clear === undefined) return "strange";
   if (turn === "migrate") return undefined;
-  return turn === "restore" ? clear : sealer.seal(clear, column);
+  const other = turn === "restore" ? clear : sealer.seal(clear, column);
+  return other === value ? undefined : other;
 }
 
 /** Changes the column, and gives what was done. Throws if the database refuses. */
@@ -180,6 +194,7 @@ interface Read {
 
 /** Of those that have something left to do, as far as the database can tell: it does not know a wrong hash. */
 function filterOf({ column, sealer, name }: TokenPlace, turn: Turn): string {
+  if (column.form === "document") return "true";
   const mark = MARKS[column.form];
   if (mark === undefined) return "true";
   const start = (length: number) => `pg_catalog.left(${textOf(column, name)}, ${length})`;
@@ -195,12 +210,12 @@ function filterOf({ column, sealer, name }: TokenPlace, turn: Turn): string {
 
 /** Of those that a pass looks at: a hash that a token carries is known to be right by its value alone. */
 function passFilter(place: TokenPlace, turn: Turn): string {
-  const { carried = [] } = place.column;
+  const carried = place.column.form === "document" ? [] : (place.column.carried ?? []);
   return filterOf(place, turn === "rotate" && carried.length > 0 ? "restore" : turn);
 }
 
 /** The column as a text: of bytes in hexadecimal digits, whatever the session's bytea_output. */
-function textOf({ form }: ValueColumn, name: string): string {
+function textOf({ form }: TokenColumn, name: string): string {
   const column = `t.${quoteIdentifier(name)}`;
   return form === "bytes"
     ? `(${quoteLiteral("\\x")} || pg_catalog.encode(${column}, 'hex'))`
@@ -263,7 +278,8 @@ async function write(place: TokenPlace, changes: readonly Change[]): Promise<Wri
   const same = place.relation.primaryKey.map(
     (key, index) => `t.${quoteIdentifier(key)} = n.k${index}::${types[index]}`,
   );
-  const other = place.column.form === "bytes" ? "n.other::pg_catalog.bytea" : "n.other";
+  const type = typeOf(place);
+  const other = type === undefined ? "n.other" : `n.other::pg_catalog.${type}`;
   const text =
     `UPDATE ${tableOf(place)} t SET ${column} = ${other} FROM ROWS FROM (${lists.join(", ")}) AS n(${[...names, "old", "other"].join(", ")}) ` +
     `WHERE ${same.join(" AND ")} AND (${textOf(place.column, name)} COLLATE "C") = n.old`;
@@ -284,6 +300,13 @@ async function write(place: TokenPlace, changes: readonly Change[]): Promise<Wri
   }
 }
 
+/** The type that a text becomes again; undefined for texts. */
+function typeOf({ column, relation, name }: TokenPlace): string | undefined {
+  if (column.form === "bytes") return "bytea";
+  if (column.form !== "document") return undefined;
+  return relation.columns.find((each) => each.name === name)?.type === "json" ? "json" : "jsonb";
+}
+
 /** Finds the row that cannot be changed, and changes the others. */
 async function writeHalves(place: TokenPlace, changes: readonly Change[]): Promise<Written> {
   if (changes.length === 1) return { rows: 0, twice: changes };
@@ -299,10 +322,24 @@ function tableOf({ relation }: TokenPlace): string {
 
 /** Rows that a turn would change, as far as the database can tell. */
 export async function rowsLeft(place: TokenPlace, turn: Turn): Promise<number> {
+  if (place.column.form === "document") return await documentsLeft(place, turn);
   const { rows } = await place.database.query(
     `SELECT pg_catalog.count(*) AS left_over FROM ${tableOf(place)} t WHERE t.${quoteIdentifier(place.name)} IS NOT NULL AND (${filterOf(place, turn)})`,
   );
   return Number(rows[0]?.left_over ?? 0);
+}
+
+const DOCUMENTS_AT_ONCE = 500;
+
+/** The database does not look into documents. */
+async function documentsLeft(place: TokenPlace, turn: Turn): Promise<number> {
+  let left = 0;
+  for await (const read of batches(place, DOCUMENTS_AT_ONCE, "true"))
+    for (const { value } of read) {
+      const other = turned(value, turn, place);
+      if (other !== undefined && other !== "strange") left++;
+    }
+  return left;
 }
 
 /** Looks at every value of the column. */
@@ -312,19 +349,29 @@ export async function verifyColumn(place: TokenPlace, batch: number): Promise<Fo
   let [clear, unreadable, others] = [0, 0, 0];
   const isNumber = !isMarked(column);
   const holds = isNumber && (await isNoted(place));
+  const count = (value: string, of: ValueColumn): void => {
+    const isToken = isNumber ? holds : looksLikeToken(value);
+    if (!isToken) {
+      clear++;
+      return;
+    }
+    const version = isNumber ? of.version : (versionOf(value) ?? 0);
+    const isAsWritten = isNumber
+      ? sealer.open(value, of) !== undefined || undefined
+      : sealer.isAsWritten(value, of);
+    if (isAsWritten === undefined) unreadable++;
+    else tokens.set(version, (tokens.get(version) ?? 0) + 1);
+    if (isAsWritten === false) others++;
+  };
   for await (const read of batches(place, batch, "true"))
     for (const { value } of read) {
-      const isToken = isNumber ? holds : looksLikeToken(value);
-      const version = isNumber ? column.version : (versionOf(value) ?? 0);
-      if (!isToken) clear++;
-      else {
-        const isAsWritten = isNumber
-          ? sealer.open(value, column) !== undefined || undefined
-          : sealer.isAsWritten(value, column);
-        if (isAsWritten === undefined) unreadable++;
-        else tokens.set(version, (tokens.get(version) ?? 0) + 1);
-        if (isAsWritten === false) others++;
+      if (column.form !== "document") {
+        count(value, column);
+        continue;
       }
+      const found = valuesIn(value, column);
+      clear += found?.others ?? 1;
+      for (const [each, of] of found?.strings ?? []) count(each, of);
     }
   const { rows } = await database.query(
     `SELECT pg_catalog.count(*) AS nulls FROM ${tableOf(place)} t WHERE t.${quoteIdentifier(name)} IS NULL`,

@@ -14,6 +14,8 @@ export interface WebhookOptions {
   /** The service's key in PagerDuty. */
   readonly routingKey?: string;
   readonly log: Log;
+  /** Told what came of each attempt; "lost": the alert is not tried again. */
+  readonly onDelivery?: (outcome: "taken" | "failed" | "lost") => void;
   /** Milliseconds before the second, third … attempt; after the last one the alert is dropped. */
   readonly retryAfter?: readonly number[];
   readonly timeoutMs?: number;
@@ -63,6 +65,7 @@ export class Webhook {
     if (this.#queue.length >= LONGEST_QUEUE) {
       this.#queue.shift();
       this.#options.log.error("the receiver of alerts is too slow: the oldest one was dropped");
+      this.#options.onDelivery?.("lost");
     }
     const { format = "json", routingKey = "" } = this.#options;
     this.#queue.push({ body: messageOf(alert, format, routingKey), attempts: 0, due: 0 });
@@ -75,6 +78,12 @@ export class Webhook {
     await Promise.race([this.#sending, sleep(LAST_CALL)]);
     this.#closed.abort();
     await this.#sending;
+    const left = this.#queue.splice(0).length;
+    if (left > 0)
+      this.#options.log.error(
+        { alerts: left },
+        "alerts that did not arrive before the end: the log has them",
+      );
   }
 
   #start(): void {
@@ -98,14 +107,17 @@ export class Webhook {
     if (this.#closed.signal.aborted) return;
     if (outcome.is === "taken") {
       this.#remove(waiting);
+      this.#options.onDelivery?.("taken");
       return;
     }
-    const { log, retryAfter = RETRY_AFTER } = this.#options;
+    const { log, onDelivery, retryAfter = RETRY_AFTER } = this.#options;
+    onDelivery?.("failed");
     const wait = retryAfter[waiting.attempts];
     waiting.attempts += 1;
     const told = { problem: outcome.problem, attempt: waiting.attempts };
     if (wait === undefined) {
       log.error(told, "an alert was given up");
+      onDelivery?.("lost");
       this.#remove(waiting);
       return;
     }

@@ -2,6 +2,7 @@ import { type Affected, type BreachFigures, NOTHING_SHOWN, type Share } from "..
 import type { Coverage } from "../audit/coverage.ts";
 import { csvLine } from "../audit/csv.ts";
 import { reasonOf } from "../audit/identify.ts";
+import { counted } from "../audit/plain-text.ts";
 import { coverageText } from "./audit-coverage-text.ts";
 import { minute, printable } from "./text.ts";
 
@@ -49,12 +50,7 @@ export function sheet(figures: BreachFigures, beside: Beside): string {
     "## Likely consequences (Art. 33(3)(c))\n",
     "*To be written: what could someone do with these classes of data?*\n",
     "## Measures (Art. 33(3)(d))\n",
-    list(
-      figures.measures.map(
-        ({ time, kind, by, told }) => `${minute(time)} ${kind} by ${mark(by)}: ${mark(told)}`,
-      ),
-      "None is in the log.",
-    ),
+    list(measureLines(figures.measures), "None is in the log."),
     "## What is not known\n",
     list([
       ...(figures.unidentified > 0
@@ -70,6 +66,24 @@ export function sheet(figures: BreachFigures, beside: Beside): string {
     "## People to notify (Art. 34)\n",
     `people.csv lists ${people - figures.unidentified} people by id, with what was shown of each.\n`,
   ].join("\n");
+}
+
+/** Each page that somebody looked at while they worked on the case is a question: together they are one line. */
+function measureLines(measures: BreachFigures["measures"]): readonly string[] {
+  const isQuestion = ({ kind }: (typeof measures)[number]) => kind === "question";
+  const asked = measures.filter(isQuestion);
+  const [first, last] = [asked[0], asked.at(-1)];
+  return [
+    ...measures
+      .filter((one) => !isQuestion(one))
+      .map(({ time, kind, by, told }) => `${minute(time)} ${kind} by ${mark(by)}: ${mark(told)}`),
+    ...(first === undefined || last === undefined
+      ? []
+      : [
+          `${minute(first.time)} to ${minute(last.time)} ${counted(asked.length, "question")} to the log by ` +
+            [...new Set(asked.map(({ by }) => mark(by)))].join(", "),
+        ]),
+  ];
 }
 
 function shares(what: string, all: readonly Share[]): string {

@@ -20,7 +20,7 @@ const REASONS: Readonly<Record<Reason, string>> = {
   with: "with a reason",
   without: "without a reason",
   both: "at times with a reason, at times without",
-  "not asked": "whether there was a reason was not asked",
+  "not asked": "without the policy asking for a reason",
 };
 
 /** The answer to "whom did they read?", for people. */

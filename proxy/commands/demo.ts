@@ -74,7 +74,7 @@ export async function demo(args: readonly string[]): Promise<number> {
 /** Everything up to the point where the user takes over; the exit status says whether the tour went as told. */
 async function show(options: Options, amounts: Amounts, screen: Screen, stops: Stops): Promise<number> {
   const server = await database(options.data, amounts, screen, stops);
-  const settings = await demoSettings(options, server.uri);
+  const settings = await demoSettings(options, server);
   const [{ port: listens }] = settings.listen;
   if (listens !== options.port) {
     screen.line(`  port ${options.port} is taken: Sluice takes ${listens}`);
@@ -93,6 +93,11 @@ async function show(options: Options, amounts: Amounts, screen: Screen, stops: S
   });
   stops.push(() => desk.close());
   invite(running, settings, desk, screen);
+  screen.line("  Whom did anna read? (docs/officers-day.md goes on from there)");
+  screen.line("    node dist/main.js audit read-by anna \\");
+  screen.line(`      --audit ${settings.audit} --key-file ${keyFileIn(options.data)} \\`);
+  screen.line(`      --upstream ${officersUri(server.port)}`);
+  screen.line();
   const { stoppedBy, applicationSame } = findings;
   const isDeskRight = findings.desk.stoppedBy !== undefined && findings.desk.othersWork;
   return stoppedBy !== undefined && applicationSame && isDeskRight ? 0 : 1;
@@ -122,6 +127,10 @@ async function database(folder: string, amounts: Amounts, screen: Screen, stops:
   return server;
 }
 
+function keyFileIn(data: string): string {
+  return join(data, "key");
+}
+
 /** Random at the first start, the same ever after. */
 async function secretIn(file: string): Promise<string> {
   await writeFile(file, randomBytes(32).toString("hex"), { mode: 0o600, flag: "wx" }).catch((error) => {
@@ -130,7 +139,15 @@ async function secretIn(file: string): Promise<string> {
   return readFile(file, "utf8");
 }
 
-async function demoSettings(options: Options, serverUri: string): Promise<Settings> {
+/** The database itself, as somebody who may read whom a question to the log is about. */
+function officersUri(port: number): string {
+  return uriFor("helpdesk_app", HOST, port, DATABASE);
+}
+
+async function demoSettings(
+  options: Options,
+  server: { readonly uri: string; readonly port: number },
+): Promise<Settings> {
   const listen = await freePortFrom(options.port);
   const admin = await freePortFrom(9432);
   const argv = [
@@ -138,12 +155,14 @@ async function demoSettings(options: Options, serverUri: string): Promise<Settin
     ...["--config", devNull, "--log-level", "warn", "--drain-timeout", "2s"],
     ...["--listen", `${HOST}:${listen}`, "--admin", `${HOST}:${admin}`],
     ...["--policy", POLICY, "--audit", join(options.data, "audit")],
+    ...["--console-url", `http://${HOST}:${admin}`],
     ...(options.redis === undefined ? [] : ["--redis", options.redis]),
   ];
   // The audit log goes on from the last start's, so it is signed with the same key.
   const env = {
-    SLUICE_UPSTREAM: uriOf(serverUri, DATABASE),
-    SLUICE_KEY: await secretIn(join(options.data, "key")),
+    SLUICE_UPSTREAM: uriOf(server.uri, DATABASE),
+    SLUICE_CONSOLE_UPSTREAM: officersUri(server.port),
+    SLUICE_KEY: await secretIn(keyFileIn(options.data)),
     SLUICE_CONSOLE_TOKEN: await secretIn(join(options.data, "console-token")),
   };
   const read = readSettings(argv, env);

@@ -181,7 +181,6 @@ async function inDatabase(
   const column = tokenColumnsOf({ policy, catalog })?.of(relation, found);
   if (column === undefined)
     return { problem: `by the policy, ${schema}.${table}.${name} is not stored as tokens`, status: 1 };
-  if (column.form === "document") return { problem: "documents are not turned yet", status: 1 };
   const place: TokenPlace = {
     ...{ relation, name, column, sealer },
     database: { query: (text, values) => client.query(text, values && [...values]) },
@@ -220,7 +219,7 @@ async function inDatabase(
     );
   if (strange > 0) {
     output.write(
-      `${strange} values look like tokens that no key of the ring opens, such as those of ${examples.join("; ")}\n`,
+      `${strange} ${column.form === "document" ? "documents have values at the paths that are no strings, or that" : "values"} look like tokens that no key of the ring opens, such as those of ${examples.join("; ")}\n`,
     );
     return 1;
   }
@@ -230,6 +229,7 @@ async function inDatabase(
 
 /** For the searches that tokens of the active key carry. */
 function indexesFor({ relation, name, column, sealer }: TokenPlace): readonly string[] {
+  if (column.form === "document") return [];
   const statements = indexStatements(relation, name, column, sealer.active).map((each) => `${each};`);
   const isUnique = carriedBy(column.carried, sealer.active).has("case");
   return isUnique
@@ -254,7 +254,7 @@ async function verify(place: TokenPlace, batch: number, output: Streams["output"
   );
   if (others > 0)
     output.write(
-      `${others} tokens do not carry what "searches:" of class "${place.column.className}" says, and no search finds them: ` +
+      `${others} tokens do not carry what "searches:" of ${place.column.form === "document" ? "their class" : `class "${place.column.className}"`} says, and no search finds them: ` +
         `run "sluice tokens rotate ${place.relation.schema}.${place.relation.name}.${place.name}"\n`,
     );
   return clear + unreadable + others > 0 ? 1 : 0;

@@ -166,6 +166,12 @@ export const METRICS = {
     labels: ["role", "rule", "action"],
     help: "Users who read as they never do, by the rule that saw it and what was done.",
   },
+  alertDeliveries: {
+    name: "sluice_alert_deliveries_total",
+    type: "counter",
+    labels: ["outcome"],
+    help: "Attempts to hand an alert to the receiver of --alert-webhook: taken, or failed and tried again. lost: alerts that it never gets.",
+  },
   claimsRejected: {
     name: "sluice_claims_rejected_total",
     type: "counter",

@@ -25,6 +25,8 @@ export interface StateMetrics {
   auditSinkFailed(sink: SinkName): void;
   /** A rule of behaviour matched a user. */
   alert(role: string, rule: string, action: string): void;
+  /** What came of an attempt to hand an alert to its receiver; "lost": it is not tried again. */
+  alertDelivery(outcome: "taken" | "failed" | "lost"): void;
   /** An operator answered a case, so many seconds after its first alert. */
   caseAnswered(seconds: number): void;
   /** Sets the sources that are read at each scrape. */
@@ -41,6 +43,8 @@ export interface Sources {
 
 export function stateMetrics(registry: Registry, label: DatabaseLabel): StateMetrics {
   const alerts = tally(registry, METRICS.alerts);
+  const deliveries = tally(registry, METRICS.alertDeliveries);
+  for (const outcome of ["taken", "failed", "lost"]) deliveries(0, outcome);
   const sources: { -readonly [Name in keyof Sources]: Sources[Name] } = {};
   const asked = (ask: () => number | undefined) => () => {
     const value = ask();
@@ -63,6 +67,7 @@ export function stateMetrics(registry: Registry, label: DatabaseLabel): StateMet
     ...redis(registry),
     ...audit(registry, () => sources.auditWaitsSince),
     alert: (role, rule, action) => alerts(1, role, rule, action),
+    alertDelivery: (outcome) => deliveries(1, outcome),
     caseAnswered: answered(),
     ask: (more) => void Object.assign(sources, more),
   };

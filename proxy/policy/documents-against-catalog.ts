@@ -27,7 +27,13 @@ export function checkDocuments(
         `${table.name}.${name} has values that are stored as tokens, ${what}`,
         hint,
       );
-    if (!holdsDocuments(catalog, column))
+    if (relation.lineage !== undefined)
+      tell(
+        "error",
+        "and it is a column of a view",
+        'Name the column of the table under "json:": views follow it.',
+      );
+    else if (!holdsDocuments(catalog, column))
       tell(
         "error",
         `and its type ${column.type} is not json or jsonb`,

@@ -21,9 +21,9 @@ export function onlyTokensIn(type: string, column: string, paths: readonly Seale
 }
 
 function isClear(document: string, paths: readonly SealedPath[]): string {
-  const each = paths.map(
-    ({ steps }) =>
-      `pg_catalog.jsonb_path_exists(${document}, CAST(${quoteLiteral(clearPath(steps))} AS pg_catalog.jsonpath))`,
+  const ways = paths.flatMap((path) => [clearPath(path.steps), ...misplacedPaths(path, paths)]);
+  const each = [...new Set(ways)].map(
+    (path) => `pg_catalog.jsonb_path_exists(${document}, CAST(${quoteLiteral(path)} AS pg_catalog.jsonpath))`,
   );
   return `(${each.join(" OR ")})`;
 }
@@ -33,11 +33,31 @@ function isClear(document: string, paths: readonly SealedPath[]): string {
  * into as well where the path has none.
  */
 function clearPath(steps: readonly PathStep[]): string {
+  const token = `@.type() == "string" && @ starts with "${MARKS.token}"`;
+  return `${jsonpath(steps)} ? (@.type() != "null" && !(${token}))`;
+}
+
+/**
+ * Find what is no object where the path goes on with a key: it may be the value itself. Lax mode takes the elements of an
+ * array for it, so nothing is said of places where paths lead into arrays as well.
+ */
+function misplacedPaths({ steps }: SealedPath, paths: readonly SealedPath[]): readonly string[] {
+  return steps.flatMap((step, index) => {
+    const way = steps.slice(0, index);
+    const isArray = paths.some(
+      (other) => other.steps[index] === null && way.every((each, at) => each === other.steps[at]),
+    );
+    return step === null || isArray
+      ? []
+      : [`${jsonpath(way)} ? (@.type() != "null" && @.type() != "object")`];
+  });
+}
+
+function jsonpath(steps: readonly PathStep[]): string {
   const way = steps.map((step) =>
     step === null ? "[*]" : `.${JSON.stringify(step).replace(/[\u007f-\uffff]/g, escaped)}`,
   );
-  const token = `@.type() == "string" && @ starts with "${MARKS.token}"`;
-  return `$${way.join("")} ? (@.type() != "null" && !(${token}))`;
+  return `$${way.join("")}`;
 }
 
 function escaped(character: string): string {

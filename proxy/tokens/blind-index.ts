@@ -61,30 +61,29 @@ export const ANY_PARTS = `(?:[.](?:${HASH}(?:${WORD_MARK}${HASH})*)?){0,${SEARCH
 
 /**
  * Lower case by the simple mapping of Unicode, letter by letter, as the server's lower() makes it with the locale C.UTF-8
- * and those of glibc. "İ" alone has two characters in JavaScript, of which the first one is that mapping.
+ * and those of glibc. JavaScript's differs for two letters: one becomes two, and one has another form at the end of a word.
  */
 export function lowerCase(text: string): string {
-  if (/^[\0-\x7f]*$/.test(text)) return text.toLowerCase();
-  let made = "";
-  for (const character of text) {
-    const [first = character] = character.toLowerCase();
-    made += first;
-  }
-  return made;
+  return text.replaceAll("İ", "i").replaceAll("Σ", "σ").toLowerCase();
 }
 
 /** The last four characters, as right(text, 4) gives them. */
 export function lastFour(text: string): string {
-  return [...text].slice(-4).join("");
+  // A character has one or two units of UTF-16.
+  return [...text.slice(-8)].slice(-4).join("");
 }
 
-/** The distinct words: letters, digits and marks in runs, in lower case. */
-export function wordsOf(text: string): readonly string[] {
+/** The server is asked for so many at most, and a token holds no more: each takes some microseconds. */
+const MOST_WORDS = 10_000;
+
+/** The distinct words: letters, digits and marks in runs, in lower case. Undefined if there are too many. */
+export function wordsOf(text: string): readonly string[] | undefined {
   const made = lowerCase(text.normalize("NFC")).normalize("NFC");
-  return [...new Set(made.match(/[\p{L}\p{N}\p{M}]+/gu) ?? [])];
+  const words = new Set(made.match(/[\p{L}\p{N}\p{M}]+/gu) ?? []);
+  return words.size > MOST_WORDS ? undefined : [...words];
 }
 
-const TEXTS: Readonly<Record<SearchKind, (value: string) => readonly string[]>> = {
+const TEXTS: Readonly<Record<SearchKind, (value: string) => readonly string[] | undefined>> = {
   case: (value) => [lowerCase(value)],
   last4: (value) => [lastFour(value)],
   words: wordsOf,
@@ -110,15 +109,19 @@ export class BlindIndex {
     return hash.toString("base64url", 0, HASH_BYTES);
   }
 
-  /** What a value's token carries: a part for each kind up to the last one that is asked for. */
-  partsOf(value: string, kinds: ReadonlySet<SearchKind>): string {
+  /**
+   * What a value's token carries: a part for each kind up to the last one that is asked for. Undefined for a value of too
+   * many words.
+   */
+  partsOf(value: string, kinds: ReadonlySet<SearchKind>): string | undefined {
     const last = SEARCH_KINDS.findLastIndex((kind) => kinds.has(kind));
-    return SEARCH_KINDS.slice(0, last + 1)
-      .map((kind) => {
-        const texts = kinds.has(kind) ? TEXTS[kind](value) : [];
-        const hashes = texts.map((text) => this.hash(kind, text)).sort();
-        return PART_MARK + hashes.join(WORD_MARK);
-      })
-      .join("");
+    let parts = "";
+    for (const kind of SEARCH_KINDS.slice(0, last + 1)) {
+      const texts = kinds.has(kind) ? TEXTS[kind](value) : [];
+      if (texts === undefined) return undefined;
+      const hashes = texts.map((text) => this.hash(kind, text)).sort();
+      parts += PART_MARK + hashes.join(WORD_MARK);
+    }
+    return parts;
   }
 }

@@ -19,8 +19,8 @@ export interface Turn<Leaf> {
   string(value: string, leaf: Leaf): string | null | undefined;
   /** A number, a boolean, an object or an array. */
   other(leaf: Leaf): null | undefined;
-  /** A string where an array of such values is expected. */
-  bare?(leaf: Leaf): void;
+  /** Neither null nor empty, nor what leads on: a text where an object is expected, an object where an array is. */
+  misplaced?(shape: Shape<Leaf>): null | undefined;
 }
 
 export type DocumentFault = "syntax" | "depth" | "character";
@@ -96,17 +96,18 @@ class Scanner<Leaf> {
     const start = this.#at;
     const leaf = shape?.leaf;
     const inner = leaf === undefined ? shape : undefined;
+    let leadsOn = false;
     switch (this.#text[start]) {
       case '"':
         this.#string();
-        if (leaf !== undefined) this.#replace(start, this.#turn.string(this.#stringAt(start), leaf));
-        else if (shape?.each?.leaf !== undefined) this.#turn.bare?.(shape.each.leaf);
+        if (leaf === undefined) break;
+        this.#replace(start, this.#turn.string(this.#stringAt(start), leaf));
         return;
       case "{":
-        this.#object(inner, depth);
+        leadsOn = this.#object(inner, depth) === "empty" || (inner !== undefined && inner.keys.size > 0);
         break;
       case "[":
-        this.#array(inner, depth);
+        leadsOn = this.#array(inner, depth) === "empty" || inner?.each !== undefined;
         break;
       default: {
         const word = WORDS.find((each) => this.#text.startsWith(each, start));
@@ -117,11 +118,12 @@ class Scanner<Leaf> {
       }
     }
     if (leaf !== undefined) this.#replace(start, this.#turn.other(leaf));
+    else if (inner !== undefined && !leadsOn) this.#replace(start, this.#turn.misplaced?.(inner));
   }
 
-  #object(shape: Shape<Leaf> | undefined, depth: number): void {
+  #object(shape: Shape<Leaf> | undefined, depth: number): "empty" | "filled" {
     this.#at++;
-    if (this.#isNext("}")) return;
+    if (this.#isNext("}")) return "empty";
     do {
       this.#skip(SPACE);
       const start = this.#at;
@@ -131,14 +133,16 @@ class Scanner<Leaf> {
       this.#value(below, depth + 1);
     } while (this.#isNext(","));
     if (!this.#isNext("}")) throw new Fault("syntax");
+    return "filled";
   }
 
-  #array(shape: Shape<Leaf> | undefined, depth: number): void {
+  #array(shape: Shape<Leaf> | undefined, depth: number): "empty" | "filled" {
     this.#at++;
-    if (this.#isNext("]")) return;
+    if (this.#isNext("]")) return "empty";
     do this.#value(shape?.each, depth + 1);
     while (this.#isNext(","));
     if (!this.#isNext("]")) throw new Fault("syntax");
+    return "filled";
   }
 
   /** Steps over a string. */

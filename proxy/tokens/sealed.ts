@@ -151,6 +151,11 @@ export class Sealer {
     return this.#active;
   }
 
+  /** The versions of keys under which values are looked for: those of the ring that are not retired. */
+  get searched(): readonly number[] {
+    return [this.#active, ...this.#others];
+  }
+
   /** Under the active key. Undefined if the value does not have the form of the column. */
   seal(text: string, storage: Storage): string | undefined {
     return this.#sealUnder(this.#active, text, storage);
@@ -175,7 +180,7 @@ export class Sealer {
 
   /** Whether tokens of every key that is searched carry this: otherwise a search would lack rows. */
   carriesEverywhere(kind: SearchKind, { carried }: Storage): boolean {
-    return [this.#active, ...this.#others].every((version) => carriedBy(carried, version).has(kind));
+    return this.searched.every((version) => carriedBy(carried, version).has(kind));
   }
 
   /** The hashes of texts under every key that is searched, the active one first. */
@@ -184,7 +189,7 @@ export class Sealer {
     texts: readonly string[],
     { associated }: Storage,
   ): readonly (readonly string[])[] {
-    return [this.#active, ...this.#others].map((version) => {
+    return this.searched.map((version) => {
       const index = this.#indexOf(version, associated);
       return texts.map((text) => index.hash(kind, text));
     });
@@ -215,7 +220,7 @@ export class Sealer {
     if (form !== "token") return addressOf(`slt1-${active}-`, sealed);
     const kinds = carriedBy(storage.carried, active);
     const parts = kinds.size === 0 ? "" : this.#indexOf(active, associated).partsOf(text, kinds);
-    return `slt1_${active}_${sealed.toString("base64url")}${parts}`;
+    return parts === undefined ? undefined : `slt1_${active}_${sealed.toString("base64url")}${parts}`;
   }
 
   #indexOf(version: number, associated: string): BlindIndex {

@@ -172,6 +172,12 @@ describe("audit breach", () => {
     expect(people).toHaveLength(1 + 202);
     expect(people).toContainEqual(expect.stringMatching(/^101,[\w-]{22},eu,thief,.*,1,phone,without$/));
     expect((await stat(join(one.base, "case", "people.csv"))).mode & 0o077).toBe(0);
+    await breach(one, "--user", "thief", "--by", "olga");
+    const later = await breach(one, "--user", "thief", "--by", "ben");
+    // What people looked at is one line among what was done.
+    expect(later.output.match(/^- .* questions? .*$/gm)).toEqual([
+      expect.stringMatching(/^- \S+ \S+Z to \S+ \S+Z \d questions to the log by (\S+, )?olga$/),
+    ]);
   });
 
   test("says what has changed since it was last run, and keeps what was", async () => {

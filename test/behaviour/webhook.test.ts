@@ -1,10 +1,13 @@
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
 import type { Alert } from "../../proxy/behaviour/alert.ts";
 import { signatureOf, Webhook } from "../../proxy/behaviour/webhook.ts";
 import { createLog } from "../../proxy/log.ts";
+import { makeCertificates } from "../harness/certificates.ts";
 import { turns } from "../harness/turns.ts";
 
 const KEY = Buffer.alloc(32, 3);
@@ -119,6 +122,47 @@ test("a receiver that is away is given up after the last attempt, and the log do
   hook.send(alert("one"));
   await vi.waitUntil(() => lines.some((line) => line.includes("given up")));
   expect(lines.join()).not.toContain("hunter2");
+});
+
+test("what came of each alert is counted, and what is left at the end is told", async () => {
+  const { url } = await receiver(503, 200, 403, 403, 403);
+  const outcomes: string[] = [];
+  const lines: string[] = [];
+  const log = createLog({ level: "trace", to: { write: (line) => lines.push(line) } });
+  const options = { key: KEY, log, onDelivery: (outcome: string) => outcomes.push(outcome) };
+  const hook = new Webhook({ url, ...options, retryAfter: [1, 1] });
+  onTestFinished(() => hook.close());
+  hook.send(alert("one"));
+  await vi.waitUntil(() => outcomes.length === 2);
+  hook.send(alert("two"));
+  await vi.waitUntil(() => outcomes.includes("lost"));
+  expect(outcomes).toEqual(["failed", "taken", "failed", "failed", "failed", "lost"]);
+  const away = new Webhook({ url: "http://127.0.0.1:1/", ...options, retryAfter: [60_000] });
+  for (const id of ["three", "four"]) away.send(alert(id));
+  await vi.waitUntil(() => outcomes.length === 7);
+  await away.close();
+  expect(lines.at(-1)).toContain("did not arrive before the end");
+  expect(JSON.parse(lines.at(-1) ?? "")).toMatchObject({ level: "error", alerts: 2 });
+});
+
+test("a receiver whose certificate nobody knows gets nothing, and the log says that it is the certificate", async () => {
+  const { proxy, remove } = await makeCertificates();
+  onTestFinished(remove);
+  const [key, cert] = [readFileSync(proxy.key), readFileSync(proxy.certificate)];
+  const bodies: string[] = [];
+  const server = createTlsServer({ key, cert }, (request, response) => {
+    request.on("data", (chunk) => bodies.push(String(chunk)));
+    response.end();
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => void server.close());
+  const lines: string[] = [];
+  webhook(`https://127.0.0.1:${(server.address() as AddressInfo).port}/?token=hunter2`, lines).send(
+    alert("one"),
+  );
+  await vi.waitUntil(() => lines.some((line) => line.includes("given up")));
+  expect(lines.join()).toMatch(/DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_VERIFY|SELF_SIGNED/);
+  expect(bodies).toEqual([]);
 });
 
 test("closing waits for nobody", async () => {

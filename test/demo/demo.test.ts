@@ -49,6 +49,11 @@ test("one command shows the whole case: masks, a lookup, dumps that stop, a budg
     expect(text).toContain("psql postgresql://anna:");
     expect(text).toMatch(/console +http:\/\/127\.0\.0\.1:\d+\/console\n +log in with [0-9a-f]{64}\n/);
     expect(text).not.toContain("went through");
+    // A question to the log, with all that it needs.
+    expect(text).toContain(`--audit ${join(folder, "audit")} --key-file ${join(folder, "key")} \\`);
+    expect(text).toMatch(
+      /audit read-by anna \\\n.*\n +--upstream postgresql:\/\/helpdesk_app:\S+@127\.0\.0\.1:\d+\/support\n/,
+    );
 
     output.text = "";
     expect(await demo(["--exit", "--data", folder]), output.text).toBe(0);

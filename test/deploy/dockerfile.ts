@@ -43,8 +43,8 @@ export type StepOf<Kind extends keyof Steps> = { readonly kind: Kind } & Steps[K
 export type StepKind = keyof Steps;
 export type Step = { [Kind in StepKind]: StepOf<Kind> }[StepKind];
 
-export function readStages(): readonly Stage[] {
-  const dockerfile = DockerfileParser.parse(DOCKERFILE);
+export function readStages(text = DOCKERFILE): readonly Stage[] {
+  const dockerfile = DockerfileParser.parse(text);
   return dockerfile.getFROMs().map((from) => stageOf(from, dockerfile.getInstructions()));
 }
 

@@ -3,19 +3,25 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import {
   chmodSync,
+  chownSync,
   cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  writeFileSync,
 } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { basename, join, posix } from "node:path";
 import { validate } from "dockerfile-utils";
 import { expect, onTestFinished, test, vi } from "vitest";
+import { openFileLog } from "../../proxy/audit/file-log.ts";
 import { freePort } from "../../proxy/embedded/postgres.ts";
+import { deriveKeys } from "../../proxy/keys/keys.ts";
+import { NOON, reading, SILENT } from "../audit/support.ts";
 import { freshDatabase, supportSchema } from "../harness/postgres.ts";
 import { readyTied } from "../harness/tied.ts";
 import { type Chroot, makeChroot } from "./chroot.ts";
@@ -33,6 +39,9 @@ const stages = readStages();
 const stepsOf = <Kind extends StepKind>({ steps }: Stage, kind: Kind) =>
   steps.filter((step): step is Step & StepOf<Kind> => step.kind === kind);
 const image = stages.at(-1) as Stage;
+/** What the image with DuckDB starts from, as its Dockerfile says it. */
+const SLUICE = "$" + "{SLUICE}";
+const SECRET = randomBytes(32);
 
 test("the Dockerfile has no mistake that Docker's language server knows", () => {
   expect(validate(DOCKERFILE)).toEqual([]);
@@ -62,7 +71,7 @@ test.runIf(isRoot)(
   "its steps make a program that serves as a user without rights, with a read-only root, and says that it is well",
   { timeout: 300_000 },
   async () => {
-    const chroot = await build();
+    const chroot = (await build(stages, new Map(), imageFolder())).get("image") as Chroot;
     const database = await freshDatabase("image");
     onTestFinished(() => database.drop());
     await supportSchema(database.uri);
@@ -99,6 +108,55 @@ test.runIf(isRoot)(
   },
 );
 
+/** The command of the documentation, but for the places of its files and the user's number. */
+const OFFICER =
+  /docker run --rm --user "\$\(id -u\):\$\(id -g\)" [^\n]*sluice-officer \\\n\s+(audit read-by [^\n]*)/;
+
+test.runIf(isRoot)(
+  "the image with DuckDB is made by its steps, and answers an officer who owns the copy of the log, without rights",
+  { timeout: 300_000 },
+  async () => {
+    const folder = imageFolder();
+    const base = (await build(stages, new Map(), folder)).get("image") as Chroot;
+    const text = readFileSync(join(ROOT, "deploy/duckdb/Dockerfile"), "utf8");
+    const officers = readStages(text);
+    const built = await build(officers, new Map([[SLUICE, base]]), folder);
+    const chroot = built.get("image") as Chroot;
+    const audit = await openFileLog({
+      ...{ folder: chroot.outside("/audit"), key: deriveKeys(SECRET).audit, log: SILENT },
+      ...{ onLost: () => {}, anchor: () => {}, now: () => NOON },
+    });
+    const subjects = [audit.hashSubject("public.customers.id", "7")];
+    audit.write(reading({ people: 1, subjects, namespaces: ["public.customers.id"] }));
+    await audit.close();
+    mkdirSync(chroot.outside("/case"));
+    writeFileSync(chroot.outside("/key"), SECRET.toString("hex"), { mode: 0o600 });
+    const user = 12_345;
+    for (const path of [
+      "/audit",
+      "/case",
+      "/key",
+      ...readdirSync(chroot.outside("/audit")).map((name) => `/audit/${name}`),
+    ])
+      chownSync(chroot.outside(path), user, user);
+    const page = readFileSync(join(ROOT, "docs/log-at-scale.md"), "utf8");
+    const command = OFFICER.exec(page)?.[1] ?? "no command";
+    expect(OFFICER.exec(text.replaceAll(/^# ?/gm, ""))?.[1]).toBe(command);
+    const answer = chroot.start(
+      [...stepsOf(image, "ENTRYPOINT").flatMap(({ words }) => words), ...command.split(" ")],
+      {
+        ...{ workdir: directoryOf(image.steps), user: `${user}:${user}`, writable: ["/case"], env: { PATH } },
+      },
+    );
+    const said: string[] = [];
+    answer.stdout?.on("data", (chunk) => said.push(String(chunk)));
+    answer.stderr?.on("data", (chunk) => said.push(String(chunk)));
+    expect(await exitOf(answer), said.join("")).toBe(0);
+    expect(said.join("")).toMatch(/anna[\s\S]*Not covered:/);
+    expect(readdirSync(chroot.outside("/case")).some((name) => name.endsWith(".jsonl.gz"))).toBe(true);
+  },
+);
+
 async function endGroup({ pid }: ChildProcess): Promise<void> {
   if (pid === undefined) return;
   process.kill(-pid, "SIGKILL");
@@ -113,19 +171,27 @@ async function exitOf(child: ChildProcess): Promise<number> {
 /** As Docker sets it where an image does not. */
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** Carries out all stages, with this machine's npm cache; what comes of the last one. */
-async function build(): Promise<Chroot> {
+function imageFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "sluice-image-"));
   // The program runs as another user, who must get there.
   chmodSync(folder, 0o755);
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Carries out all stages, with this machine's npm cache; a stage starts from one of `bases`, or from an empty root. */
+async function build(
+  all: readonly Stage[],
+  bases: ReadonlyMap<string, Chroot>,
+  folder: string,
+): Promise<ReadonlyMap<string, Chroot>> {
   const built = new Map<string, Chroot>();
-  for (const { name = "image", steps } of stages) {
-    const chroot = makeChroot(join(folder, name), certificates());
+  for (const { image: base, name = "image", steps } of all) {
+    const chroot = bases.get(base) ?? makeChroot(join(folder, name), certificates());
     built.set(name, chroot);
     for (const [i, step] of steps.entries()) await carryOut(step, steps.slice(0, i), chroot, built);
   }
-  return built.get("image") as Chroot;
+  return built;
 }
 
 async function carryOut(

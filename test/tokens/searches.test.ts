@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import pg from "pg";
 
 import postgres from "postgres";
@@ -5,7 +7,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
 import { Sealer } from "../../proxy/tokens/sealed.ts";
-import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
+import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
 
 /*
@@ -410,7 +412,7 @@ test("agents find by a value without regard to case where they may, and by nothi
       ["1", "A***@Example.com"],
       ["2", "a***@example.com"],
     ]);
-    expect(sluice.statements().at(-1)).toMatchObject({ kind: "statement" });
+    expect(sluice.statements().at(-1)?.lookups).toBeGreaterThan(0);
   }
   for (const [condition, values] of [
     ["right(phone, 4) = $1", ["1234"]],
@@ -444,4 +446,200 @@ test("agents find by a value without regard to case where they may, and by nothi
     await expect(clerk.query(`SELECT id FROM people WHERE ${condition}`)).rejects.toMatchObject({
       code: "42501",
     });
+});
+
+test("who reads a class of few people only searches it by the whole value", async () => {
+  sluice.setPolicy(
+    POLICY.replace(
+      "users: [cleo], reads: [public.people]",
+      "users: [cleo], reads: [public.people], sees: [email, phone, name], reveals: { phone: { 1d: 5 } }",
+    ),
+  );
+  onTestFinished(() => sluice.setPolicy(POLICY));
+  const caller = await sluice.connect("cleo");
+  onTestFinished(() => caller.end());
+  expect(await idsOf(caller, "SELECT id FROM people WHERE name ILIKE '%anna%'")).toEqual([1, 4, 5]);
+  expect(await idsOf(caller, "SELECT id FROM people WHERE phone = '1234'")).toEqual([2]);
+  for (const condition of ["right(phone, 4) = '1234'", "phone LIKE '%1234'", "id = 1 AND phone LIKE '%1235'"])
+    await expect(caller.query(`SELECT id FROM people WHERE ${condition}`)).rejects.toMatchObject({
+      code: "42501",
+      hint: expect.stringContaining("reveals"),
+    });
+});
+
+test("a verdict for one text does not hold for another number, character or configuration", async () => {
+  for (const [good, bad] of [
+    ["right(phone, 4) = '1234'", "right(phone, 3) = '234'"],
+    ["email ILIKE 'x' ESCAPE '\\'", "email ILIKE 'x' ESCAPE '#'"],
+    [
+      "to_tsvector('simple', name) @@ plainto_tsquery('simple', 'x')",
+      "to_tsvector('english', name) @@ plainto_tsquery('simple', 'x')",
+    ],
+    ["name ILIKE '%anna%'", "name ILIKE 'anna%'"],
+    ["phone LIKE '%1234'", "phone LIKE '%123'"],
+    ["right(phone, 4) = right('1234', 4)", "right(phone, 4) = right('1234', 5)"],
+  ] as const)
+    for (const client of seeing) {
+      await client.query(`SELECT id FROM people WHERE ${good}`);
+      await expect(client.query(`SELECT id FROM people WHERE ${bad}`)).rejects.toMatchObject({
+        code: expect.stringMatching(/^(?:42501|0A000)$/),
+      });
+    }
+  await agent.query("SELECT id FROM people WHERE email ILIKE 'x'");
+  for (const other of ["%x%", "%1234", "x%"])
+    await expect(agent.query(`SELECT id FROM people WHERE name ILIKE '${other}'`)).rejects.toMatchObject({
+      code: "42501",
+    });
+});
+
+test("searches work in every statement, and a function of the same name is not taken for Postgres's own", async () => {
+  const writer = await sluice.connect("helpdesk_app");
+  onTestFinished(() => writer.end());
+  const both = async (text: string) =>
+    [await writer.query(text), await direct.query(text)].map(({ rowCount }) => rowCount);
+  await both("BEGIN");
+  for (const text of [
+    "UPDATE people SET city = 'a' WHERE lower(email) = 'alice@example.com' RETURNING email",
+    "UPDATE people SET email = 'new@x' WHERE name ILIKE '%johanna%'",
+    "UPDATE people SET city = 'b' FROM mails m WHERE lower(m.sender) = lower(people.email)",
+    "DELETE FROM mails USING people p WHERE lower(mails.sender) = lower(p.email) AND p.phone LIKE '%1234'",
+    "DELETE FROM people WHERE right(phone, 4) IN ('1234')",
+    "MERGE INTO people p USING mails m ON lower(p.email) = lower(m.sender) AND p.name ILIKE '%vital%' WHEN MATCHED AND lower(p.email) = 'élan@x.org' THEN UPDATE SET city = 'c' WHEN NOT MATCHED THEN DO NOTHING",
+    "INSERT INTO people (id, email) SELECT 50, email FROM people WHERE lower(email) = 'élan@x.org' LIMIT 1",
+    "INSERT INTO people (id, email) VALUES (50, 'y') ON CONFLICT (id) DO UPDATE SET city = 'd' WHERE lower(people.email) = 'élan@x.org'",
+    "SELECT 1 FROM people GROUP BY lower(email) = 'x' HAVING bool_or(name ILIKE '%anna%') IS NOT TRUE",
+    "SELECT DISTINCT lower(email) = 'x' AS is FROM people ORDER BY 1",
+    "DECLARE found CURSOR FOR SELECT id FROM people WHERE lower(name) = 'anna  berg'",
+    "FETCH ALL FROM found",
+    "PREPARE found AS SELECT id FROM people WHERE lower(name) = 'anna  berg'",
+    "EXECUTE found",
+    "SELECT a.id FROM people a JOIN people b ON lower(a.email) = lower(b.email) LEFT JOIN mails m ON lower(m.sender) = lower(b.email) AND lower(m.sender) <> 'x'",
+    "SELECT 1 FROM people a FULL JOIN mails m ON lower(m.sender) = lower(a.email)",
+    "WITH RECURSIVE r AS (SELECT id, email FROM people WHERE lower(email) = 'élan@x.org' UNION ALL SELECT p.id, p.email FROM people p JOIN r ON p.id = r.id + 1) SELECT id FROM r WHERE email ILIKE 'élan@x.org'",
+    "SELECT x.id FROM people, LATERAL (SELECT p.id FROM people p WHERE lower(p.email) = lower(people.email)) x",
+    "WITH gone AS (DELETE FROM people WHERE lower(email) = lower('ÉLAN@x.org') RETURNING id, email) SELECT * FROM gone",
+  ]) {
+    const [ours, theirs] = await both(text);
+    expect([text, ours]).toEqual([text, theirs]);
+  }
+  await both("ROLLBACK");
+  const { stdout } = await psql(
+    ["-qAt", "-c", "COPY (SELECT id, email FROM people WHERE name ILIKE '%johanna%') TO STDOUT"],
+    {
+      uri: sluice.uri("helpdesk_app"),
+    },
+  );
+  expect(stdout).toBe("2\talice@example.com\n");
+
+  await database.query(
+    "CREATE FUNCTION public.lower(varchar) RETURNS text LANGUAGE sql AS 'SELECT ''x''::text'",
+  );
+  onTestFinished(async () => {
+    await database.query("DROP FUNCTION public.lower(varchar)");
+    await (await sluice.catalogs.of(database.database)).refresh();
+  });
+  await (await sluice.catalogs.of(database.database)).refresh();
+  for (const client of seeing)
+    await expect(client.query("SELECT id FROM people WHERE lower(email) = 'x'")).rejects.toMatchObject({
+      code: "42501",
+    });
+  expect(await idsOf(app, "SELECT id FROM people WHERE email ILIKE 'alice@example.com'")).toEqual([1, 2]);
+});
+
+test("declared types, names of statements and a pool of connections change nothing", async () => {
+  for (const client of seeing) {
+    const search = (value: string) => ({
+      name: "named",
+      text: "SELECT id FROM people WHERE email ILIKE $1 OR lower(name) = lower($1::varchar) OR phone LIKE $1",
+      values: [value],
+    });
+    expect(await client.query(search("%1234")).catch((error: unknown) => error)).toMatchObject({
+      code: "42501",
+    });
+    const other = {
+      ...search("anna berg"),
+      name: "other",
+      text: search("").text.replace(" OR phone LIKE $1", ""),
+    };
+    expect((await client.query(other)).rows).toEqual([{ id: "1" }]);
+    expect((await client.query({ ...other, values: ["ALICE@example.com"] })).rows).toHaveLength(2);
+    expect((await client.query({ ...other, values: [null] })).rows).toEqual([]);
+  }
+  const pooled = await startProxy(database, { policy: POLICY, tokens: sealer, pool: { size: 1 } });
+  onTestFinished(() => pooled.close());
+  const clients = await Promise.all(["helpdesk_app", "helpdesk_app"].map((user) => pooled.connect(user)));
+  onTestFinished(async () => {
+    await Promise.all(clients.map((client) => client.end()));
+  });
+  for (const value of ["ALICE@example.com", "élan@X.org"])
+    for (const client of clients)
+      expect(
+        (
+          await client.query({
+            name: "pooled",
+            text: "SELECT id FROM people WHERE lower(email) = lower($1)",
+            values: [value],
+          })
+        ).rows.length,
+      ).toBe(2);
+});
+
+test("what COPY brings in is found, and no file of the server holds it in the clear", async () => {
+  const marked = "Quokkabrunn Zephyrine 7743";
+  await database.query("CHECKPOINT");
+  const input = `COPY people (id, name, email, phone) FROM STDIN;\n70\t${marked}\t${marked}@x\t${marked}\n\\.\n`;
+  expect((await psql(["-q"], { uri: sluice.uri("helpdesk_app"), input })).stderr).toBe("");
+  for (const condition of [
+    "name ILIKE '%zephyrine%'",
+    "lower(email) = 'quokkabrunn zephyrine 7743@x'",
+    "right(phone, 4) = '7743'",
+  ])
+    expect(await idsOf(app, `SELECT id FROM people WHERE ${condition}`)).toEqual([70]);
+  await database.query("CHECKPOINT");
+  const { rows } = await database.query<{ data_directory: string }>("SHOW data_directory");
+  const folder = rows[0]?.data_directory ?? "";
+  const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).map((name) => join(folder, name));
+  const holding = files.filter((file) => {
+    if (!statSync(file).isFile()) return false;
+    const bytes = readFileSync(file, "latin1").toLowerCase();
+    return bytes.includes("zephyrine") || bytes.includes("quokkabrunn");
+  });
+  expect(holding).toEqual([]);
+  await app.query("DELETE FROM people WHERE id = 70");
+});
+
+test("a role with a row filter, or that sees the column masked, learns nothing by another way to write a search", async () => {
+  sluice.setPolicy(
+    POLICY.replace(
+      "users: [cleo], reads: [public.people]",
+      `users: [cleo], reads: [public.people], sees: [email, name], only: { public.people: "city = 'Rome'" }`,
+    ),
+  );
+  onTestFinished(() => sluice.setPolicy(POLICY));
+  const filtered = await sluice.connect("cleo");
+  onTestFinished(() => filtered.end());
+  for (const [condition, ids] of [
+    ["lower(email) = 'élan@x.org'", [4]],
+    ["email ILIKE 'alice@example.com'", []],
+    ["name ILIKE '%anna%'", [4, 5]],
+    ["name NOT ILIKE '%berg%'", [4]],
+  ] as const)
+    expect(await idsOf(filtered, `SELECT id FROM people WHERE ${condition}`)).toEqual(ids);
+  for (const text of [
+    "SELECT id FROM (SELECT id, email AS e FROM people) s WHERE lower(e) = 'x'",
+    "WITH w AS (SELECT id, email FROM people) SELECT id FROM w WHERE email ILIKE 'x'",
+    "SELECT CASE WHEN lower(email) = 'x' THEN 1 END FROM people",
+    "SELECT id FROM people GROUP BY id HAVING bool_or(lower(email) = 'x')",
+    "SELECT id, row_number() OVER (ORDER BY lower(email) = 'x') FROM people",
+    "SELECT p.id FROM people p LEFT JOIN people q ON lower(q.email) = 'x'",
+    "SELECT id FROM people WHERE (lower(email) = 'x') IS NULL",
+    "SELECT id FROM people WHERE split_part(email, '.', 2) = 'x'",
+    "SELECT id FROM people WHERE lower(email) = ANY (SELECT lower(sender) FROM mails)",
+  ]) {
+    const answer = await agent.query(text).then(
+      ({ rows }) => rows,
+      (error: pg.DatabaseError) => error.code,
+    );
+    expect([text, answer]).toEqual([text, "42501"]);
+  }
 });

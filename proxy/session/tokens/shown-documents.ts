@@ -19,6 +19,7 @@ export function shownDocument(
   const turned = turnDocument(field.toString("utf8", start), column.shape, {
     string: (value, leaf) => shownFor(reader, leaf, value, index),
     other: (leaf) => (isSeen(reader, leaf) ? undefined : null),
+    misplaced: (shape) => (leavesOf({ shape }).every((leaf) => isSeen(reader, leaf)) ? undefined : null),
   });
   // What cannot be read may hold values that the role does not see.
   if ("fault" in turned) return seesAll ? undefined : null;

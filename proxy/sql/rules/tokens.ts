@@ -38,6 +38,16 @@ export function forbiddenOnTokens(
   const { compared, refusal } = uses;
   if (refusal !== undefined) return refusal;
   const { role } = given;
+  const limited = compared.find(
+    ({ token, tellsPart }) => tellsPart && role.reveals.some(({ of = "" }) => classesOf(token).includes(of)),
+  );
+  if (limited !== undefined)
+    return denied(
+      role,
+      `role "${role.name}" reads ${limited.token.name} of a limited number of people, and a search by a part of it would tell more`,
+      "reveals",
+      `Search by the whole value (=, lower(column) = …). Roles without "reveals: { ${classesOf(limited.token)[0]}: … }" may search by parts.`,
+    );
   const searched = new Set<object>(
     lookups.flatMap(({ searches }) => searches.map(({ comparison }) => comparison.body)),
   );

@@ -145,14 +145,11 @@ function onTokens({ relation, column, token }: IndexedColumn): Refusal {
       },
     );
   const statements = indexStatements(relation, column, token);
+  const usable =
+    statements.length > 0 ? statements.join("; ") : `none without "searches:" of class "${token.className}"`;
   return refuse(
     "42501",
     `${token.name} is stored as tokens, and an index on this expression would be of tokens`,
-    {
-      hint:
-        statements.length > 0
-          ? `Searches of the column use: ${statements.join("; ")}.`
-          : `"searches:" of class "${token.className}" lets tokens carry what can be searched (docs/tokens.md).`,
-    },
+    { hint: `Indexes for searches of the column (docs/tokens.md): ${usable}.` },
   );
 }

@@ -1,5 +1,5 @@
 import type { Catalog, Column, Relation } from "../../catalog/catalog.ts";
-import { formIn, holdsTokens } from "../../policy/against-catalog.ts";
+import { formIn, holdsTokens, maskedType } from "../../policy/against-catalog.ts";
 import { holdsDocuments } from "../../policy/documents-against-catalog.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { versionOf } from "../../tokens/sealed.ts";
@@ -19,6 +19,7 @@ export class TokenColumns {
   readonly #lacking: ReadonlySet<string>;
   readonly #scope: Pick<Scope, "policy" | "catalog">;
   readonly #byRelation = new Map<number, ReadonlyMap<number, TokenColumn>>();
+  readonly #madeByView = new Map<number, ReadonlySet<number>>();
 
   constructor(scope: Pick<Scope, "policy" | "catalog">) {
     this.#scope = scope;
@@ -34,7 +35,7 @@ export class TokenColumns {
     this.#lacking = new Set(lacking.map(({ name }) => name.slice(name.indexOf(".") + 1)));
     this.relationNames = new Set(
       [...catalog.relations.values()]
-        .filter((relation) => this.#of(relation).size > 0)
+        .filter((relation) => this.#of(relation).size + this.#made(relation).size > 0)
         .map(({ name }) => name)
         .concat([...this.#lacking]),
     );
@@ -42,6 +43,11 @@ export class TokenColumns {
 
   of(relation: Relation, column: Pick<Column, "number">): TokenColumn | undefined {
     return this.#of(relation).get(column.number);
+  }
+
+  /** A view computes the column from documents with tokens, and may have taken one out of them. */
+  isMade(relation: Relation, column: Pick<Column, "number">): boolean {
+    return this.#made(relation).has(column.number);
   }
 
   /** As RowDescription names a column. */
@@ -74,6 +80,35 @@ export class TokenColumns {
       this.#byRelation.set(relation.oid, known);
     }
     return known;
+  }
+
+  #made(relation: Relation): ReadonlySet<number> {
+    const { lineage, columns, oid } = relation;
+    if (lineage === undefined) return NO_COLUMNS;
+    let known = this.#madeByView.get(oid);
+    if (known === undefined) {
+      this.#madeByView.set(oid, NO_COLUMNS);
+      const { catalog } = this.#scope;
+      const readsDocuments = lineage.dependsOn.some(({ relation: base, columns: named }) => {
+        const of = catalog.relationsByOid.get(base);
+        return of?.columns.some(
+          ({ number }) => (named.length === 0 || named.includes(number)) && this.#holdsDocuments(of, number),
+        );
+      });
+      const isMade = (column: Column): boolean => {
+        const origin = lineage.origins.get(column.name);
+        const base = origin && catalog.relationsByOid.get(origin.relation);
+        if (origin !== undefined && base !== undefined) return this.#made(base).has(origin.column);
+        return readsDocuments && !TOKENLESS.has(maskedType(catalog, column).category);
+      };
+      known = new Set(columns.filter(isMade).map(({ number }) => number));
+      this.#madeByView.set(oid, known);
+    }
+    return known;
+  }
+
+  #holdsDocuments(relation: Relation, number: number): boolean {
+    return this.#of(relation).get(number)?.form === "document" || this.#made(relation).has(number);
   }
 
   #ofTable(relation: Relation): ReadonlyMap<number, TokenColumn> {
@@ -128,6 +163,9 @@ export class TokenColumns {
   }
 }
 
+/** Categories of types that are no texts (pg_type.typcategory): booleans, dates, numbers, intervals. */
+const TOKENLESS: ReadonlySet<string> = new Set(["B", "D", "N", "T"]);
+const NO_COLUMNS: ReadonlySet<number> = new Set();
 const NONE: ReadonlyMap<number, TokenColumn> = new Map();
 
 const made = new WeakMap<Policy, WeakMap<Catalog, TokenColumns>>();

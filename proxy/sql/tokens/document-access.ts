@@ -48,9 +48,9 @@ export const PASSING: ReadonlySet<string> = new Set(
 
 /** Functions that look at nothing but the structure. */
 export const STRUCTURAL: ReadonlySet<string> = new Set(
-  ["json", "jsonb"]
-    .flatMap((type) => ["typeof", "array_length", "object_keys"].map((name) => `${type}_${name}`))
-    .concat("pg_column_size"),
+  ["json", "jsonb"].flatMap((type) =>
+    ["typeof", "array_length", "object_keys"].map((name) => `${type}_${name}`),
+  ),
 );
 
 /** The symbol of one of Postgres's own operators with two sides. */
@@ -106,16 +106,27 @@ export function subscripts(indirection: readonly Node[]): Access["steps"] | unde
   return () => together(indices.map((each) => each?.uidx && eitherIn(each.uidx)));
 }
 
-/** The only function of a FROM item. */
+/** `jsonb_array_elements(…)`, as the only function of a FROM item. */
 export function expanded(node: object): Access | undefined {
+  const call = onlyCall(node);
+  return call !== undefined && ELEMENTS.test(builtinName(call) ?? "")
+    ? accessOf("FuncCall", call)
+    : undefined;
+}
+
+/** The same for `jsonb_each(…)`. */
+export function isEach(node: object): boolean {
+  const call = onlyCall(node);
+  return call !== undefined && /^jsonb?_each(?:_text)?$/.test(builtinName(call) ?? "");
+}
+
+function onlyCall(node: object): FuncCall | undefined {
   const { functions = [], coldeflist } = node as RangeFunction;
   const [only, ...more] = functions;
   const [call] = only === undefined ? [] : ((nodeOf(only)[1] as List).items ?? []);
   if (call === undefined || more.length > 0 || coldeflist !== undefined) return undefined;
   const [type, body] = nodeOf(call);
-  return type === "FuncCall" && ELEMENTS.test(builtinName(body as FuncCall) ?? "")
-    ? accessOf(type, body)
-    : undefined;
+  return type === "FuncCall" ? (body as FuncCall) : undefined;
 }
 
 /** The name of a function that is called without a schema, or with that of Postgres's own. */
@@ -176,9 +187,12 @@ export function pathIn(node: Node): readonly Step[] | undefined {
   return values && together(values.map((either) => (either === null ? undefined : { either })));
 }
 
-/** The first key behind `$`, when nothing else of the path begins at the root. */
+/**
+ * The first key behind `$`, when nothing else of the path begins at the root. The key is whole: an unquoted one may have
+ * escapes and letters of all scripts (jsonpath_scan.l). A name before a parenthesis is a method, and comments may hide that.
+ */
 const BELOW_A_KEY =
-  /^\s*(?:(?:lax|strict)\s+)?\$\s*\.\s*(?:([A-Za-z_][A-Za-z0-9_]*)|"([^"\\]*)")\s*(?![\w\s(]*\()[^$]*$/;
+  /^\s*(?:(?:lax|strict)\s+)?\$\s*\.\s*(?:([A-Za-z_][A-Za-z0-9_]*)|"([^"\\]*)")(?![^\s.[?<>=!+*/%&|-])\s*(?![\s(])(?:[^$/]|\/(?!\*))*$/;
 
 /** Whether a jsonpath clearly reaches no token: all of it is below a key that has none. */
 export function isBesideTokens(path: Node, { shape }: DocumentColumn): boolean {

@@ -48,6 +48,8 @@ function called(call: FuncCall, column: DocumentColumn): readonly AssignedPart[]
   if (MAKING.has(name) && args.length === 1 && column.shape.leaf !== undefined)
     return [{ node: first, column: column.shape.leaf }];
   const [, what] = BUILDING.exec(name) ?? [];
+  // On the way to the values it would be of another form.
+  if (what === "array" ? column.shape.each === undefined : column.shape.keys.size === 0) return undefined;
   if (what === "array") return parts(args.map((node) => ({ node, at: partAt(column, [{ index: true }]) })));
   return what === "object" ? built(args, column) : undefined;
 }

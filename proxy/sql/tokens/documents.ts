@@ -48,8 +48,7 @@ export function partAt(
   for (const step of steps) {
     // There is nothing below a string.
     const keyed = "index" in step ? undefined : shape.keys.get("key" in step ? step.key : step.either);
-    const isPlace = "index" in step || ("either" in step && /^\s*[-+]?\d+\s*$/.test(step.either));
-    const inArray = isPlace ? shape.each : undefined;
+    const inArray = isPlace(step) ? shape.each : undefined;
     if (keyed !== undefined && inArray !== undefined) return undefined;
     const next = keyed ?? inArray;
     if (next === undefined) return shape.leaf === undefined ? "elsewhere" : undefined;
@@ -61,6 +60,20 @@ export function partAt(
     name = `${name} ${way}`;
   }
   return { ...document, shape, associated, name };
+}
+
+function isPlace(step: Step): boolean {
+  return "index" in step || ("either" in step && /^\s*[-+]?\d+\s*$/.test(step.either));
+}
+
+/** Whether what an assignment makes on its way, where nothing is, has the form that leads to the values. */
+export function leadsOn(document: DocumentColumn, steps: readonly Step[]): boolean {
+  return steps.every((step, index) => {
+    const part = partAt(document, steps.slice(0, index));
+    if (part === undefined || part === "elsewhere") return true;
+    const { leaf, each, keys } = part.shape;
+    return leaf !== undefined || (isPlace(step) ? each !== undefined : keys.size > 0);
+  });
 }
 
 /** The columns of all values inside. */

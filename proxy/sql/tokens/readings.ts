@@ -132,7 +132,7 @@ interface AskedTexts {
 
 function wordsAsked(value: string, column: ValueColumn): AskedTexts | Refusal {
   const texts = wordsOf(value);
-  return texts.length === 0 ? noWord(column) : { kind: "words", texts };
+  return texts === undefined || texts.length === 0 ? noWord(column) : { kind: "words", texts };
 }
 
 /** Characters of ASCII without case. */
@@ -188,9 +188,13 @@ function notExact(reading: "like" | "ilike", { name, className }: ValueColumn): 
 }
 
 function noWord({ name }: ValueColumn): Refusal {
-  return refuse("0A000", `${name} is stored as tokens, and what is searched for has no word in it`, {
-    hint: "Tokens are searched by whole words of letters and digits (docs/tokens.md).",
-  });
+  return refuse(
+    "0A000",
+    `${name} is stored as tokens, and what is searched for has no word in it, or too many`,
+    {
+      hint: "Tokens are searched by whole words of letters and digits, ten thousand at most (docs/tokens.md).",
+    },
+  );
 }
 
 function notOffered(kind: SearchKind, { name, className }: ValueColumn): Refusal {
@@ -216,6 +220,8 @@ export function notOfForm({ name, form }: ValueColumn): Refusal {
     hint:
       form === "bytes"
         ? "Write it as \\x and hexadecimal digits. It may not begin like a token of the proxy."
-        : "Numbers have 6 to 64 digits, with spaces and + - . / ( ) between them. Other values need NULL, or a class with stored: token.",
+        : form === "token"
+          ? 'With "searches: [words]" of its class a value has ten thousand words at most.'
+          : "Numbers have 6 to 64 digits, with spaces and + - . / ( ) between them. Other values need NULL, or a class with stored: token.",
   });
 }

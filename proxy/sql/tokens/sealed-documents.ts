@@ -1,7 +1,7 @@
-import { type DocumentFault, turnDocument } from "../../tokens/json-documents.ts";
+import { type DocumentFault, type Shape, turnDocument } from "../../tokens/json-documents.ts";
 import { looksLikeToken } from "../../tokens/sealed.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
-import type { DocumentColumn, ValueColumn } from "./documents.ts";
+import { type DocumentColumn, leavesOf, type ValueColumn } from "./documents.ts";
 
 /** Makes the token of a value. */
 export interface Seal {
@@ -31,13 +31,10 @@ export function sealDocument(
       refusal ??= notAString(leaf);
       return undefined;
     },
-    ...(use === "searched" && {
-      bare(leaf: ValueColumn) {
-        refusal ??= refuse("42501", `a value of ${leaf.name} is searched without the array around it`, {
-          hint: "Put it in an array: @> '[\"…\"]'.",
-        });
-      },
-    }),
+    misplaced(part) {
+      refusal ??= use === "stored" ? misplaced(part) : searchedBare(part);
+      return undefined;
+    },
   });
   if ("fault" in turned) return FAULTS[turned.fault](name);
   return refusal ?? turned.text;
@@ -47,6 +44,30 @@ export function tokenGiven({ name }: ValueColumn): Refusal {
   return refuse("42501", `a value for ${name} begins like a token of the proxy`, {
     hint: "Give the value itself: the proxy makes the token.",
   });
+}
+
+/** What is not at the path would be stored as it is. */
+function misplaced(part: Shape<ValueColumn>): Refusal {
+  const [leaf] = leavesOf({ shape: part });
+  const expected = [...(part.keys.size > 0 ? ["an object"] : []), ...(part.each ? ["an array"] : [])];
+  return refuse(
+    "22023",
+    `a document has something else than ${expected.join(" or ")} on the way to ${leaf?.name}, whose values are stored as tokens`,
+    {
+      hint: `Write ${expected.join(" or ")} there, or null. If it has several forms, the policy needs a path for each of them.`,
+    },
+  );
+}
+
+/** As an exception, an array contains a string that is one of its elements. */
+function searchedBare({ each }: Shape<ValueColumn>): Refusal | undefined {
+  const leaf = each?.leaf;
+  return (
+    leaf &&
+    refuse("42501", `a value of ${leaf.name} is searched without the array around it`, {
+      hint: "Put it in an array: @> '[\"…\"]'.",
+    })
+  );
 }
 
 function notAString({ name }: ValueColumn): Refusal {

@@ -15,7 +15,7 @@ import { isStar } from "../bind/outputs.ts";
 import { lastName, nodeOf, stringOf } from "../parse/grammar.ts";
 import { someObject } from "../parse/tree.ts";
 import type { TokenColumn, TokenColumns } from "./columns.ts";
-import { type Access, accessOf, expanded, isChange, PASSING } from "./document-access.ts";
+import { type Access, accessOf, expanded, isChange, isEach, PASSING } from "./document-access.ts";
 import { type DocumentColumn, partAt } from "./documents.ts";
 
 /** What a value certainly is: a token of this column or NULL, always NULL, or something else. */
@@ -297,6 +297,7 @@ export class Traces {
       }
       case "TypeCast":
       case "CollateClause":
+      case "NamedArgExpr":
         return [(body as { arg?: Node }).arg].some((each) => each !== undefined && this.holds(each));
       case "RowExpr":
         return ((body as RowExpr).args ?? []).some((each) => this.holds(each) || this.#starHolds(each));
@@ -329,7 +330,16 @@ export class Traces {
     if (source.kind === "computed")
       return this.#once(this.#holding, column, () => this.#elementHolds(column));
     const found = this.outputOf(column);
-    return found === undefined ? typeof this.ofColumn(column) === "object" : this.outputHolds(...found);
+    if (found !== undefined) return this.outputHolds(...found);
+    return typeof this.ofColumn(column) === "object" || this.#isMade(column);
+  }
+
+  #isMade({ source, relation }: BoundColumn): boolean {
+    return (
+      source.kind === "own" &&
+      relation.source.kind === "table" &&
+      this.#columns.isMade(relation.source.relation, source.column)
+    );
   }
 
   #elementHolds(column: BoundColumn): boolean {
@@ -338,6 +348,7 @@ export class Traces {
     if (typeof this.ofColumn(column) === "object") return true;
     const access = relation.columns[0]?.name === column.name ? expanded(relation.node) : undefined;
     if (access !== undefined) return this.#accessHolds(access);
+    if (isKey(relation, column)) return false;
     return someObject(relation.node, (field, object) => {
       const { funcname, args = [] } = object as FuncCall;
       return field === "FuncCall" && PASSING.has(lastName(funcname)) && args.some((arg) => this.holds(arg));
@@ -352,6 +363,11 @@ export class Traces {
 /** The name of a function in FROM stands for its only column. */
 function scalarOf({ source, columns }: BoundRelation): BoundColumn | undefined {
   return source.kind === "function" && columns.length === 1 ? columns[0] : undefined;
+}
+
+/** The keys of `jsonb_each(…)`, which are no values. */
+function isKey({ node, columns }: BoundRelation, { name }: BoundColumn): boolean {
+  return columns.length === 2 && columns[0]?.name === name && columns[1]?.name !== name && isEach(node);
 }
 
 function isSame(one: Followed, other: Followed): boolean {

@@ -26,6 +26,8 @@ import {
   type ComputedSide,
   computedSide,
   foldOf,
+  offers,
+  PATTERN_KINDS,
   type PatternCondition,
   patternCondition,
   type Reading,
@@ -35,7 +37,7 @@ import type { TokenColumn, TokenColumns } from "./columns.ts";
 import { accessOf, subscripts } from "./document-access.ts";
 import { documentOperator, mayTakeDocuments } from "./document-rules.ts";
 import { DOCUMENT_HINT, partsAssigned } from "./document-writes.ts";
-import { partAt } from "./documents.ts";
+import { leadsOn, partAt } from "./documents.ts";
 import {
   columnOfLists,
   gathers,
@@ -87,6 +89,8 @@ export interface SealedParameter extends Pick<SealedConstant, "form"> {
 export interface Compared {
   readonly node: Body;
   readonly token: TokenColumn;
+  /** It may tell a part of a value: who asks does not have to know the whole. */
+  readonly tellsPart?: true;
 }
 
 export interface TokenUses {
@@ -446,7 +450,8 @@ class Uses {
     const found = patternCondition(this.#view, body);
     if (found === undefined) return false;
     const { token, column, given, reading, isNegated } = found;
-    this.#compared.push({ node: body, token });
+    const tellsPart = PATTERN_KINDS[reading].some((kind) => kind !== "case" && offers(token, kind));
+    this.#compared.push({ node: body, token, ...(tellsPart && { tellsPart }) });
     const where = { place: "pattern", reading, pattern: { column, isNegated } } as const;
     this.#given(given, token, "value", where, { A_Expr: body });
     return true;
@@ -469,7 +474,8 @@ class Uses {
       if (!isSame || !COMPARED.has(kind)) return false;
       this.#computedSides.push(left, right);
       this.#matched.push(token);
-      this.#compared.push({ node: body, token }, { node: body, token: right.token });
+      const isPart = left.kind !== "case" && ({ tellsPart: true } as const);
+      for (const each of [token, right.token]) this.#compared.push({ node: body, token: each, ...isPart });
       return true;
     }
     const given = left === undefined ? lexpr : rexpr;
@@ -485,7 +491,7 @@ class Uses {
       this.#given(rexpr, token, "array", { place: isList ? "list" : "single", reading });
     } else return false;
     this.#computedSides.push(side);
-    this.#compared.push({ node: body, token });
+    this.#compared.push({ node: body, token, ...(side.kind !== "case" && { tellsPart: true }) });
     return true;
   }
 
@@ -663,10 +669,7 @@ class Uses {
     const items = assignments.map((item) => nodeOf(item)[1] as ResTarget);
     const given = form === "insert" ? items.filter(({ val }) => val === undefined).length : 0;
     for (const { name, val, indirection = [] } of items) {
-      const column =
-        val === undefined && indirection.length > 0 ? columnNamed(write.target.columns, name) : undefined;
-      const token = column && this.#target(column);
-      if (token !== undefined) this.#computed(token);
+      if (val === undefined) this.#insertsPart(write.target.columns, name, indirection);
     }
     if (write.source !== undefined) this.#insertRows(write.source, write, given);
     this.#set(
@@ -693,6 +696,17 @@ class Uses {
     });
   }
 
+  /** `INSERT INTO t (column[…])` */
+  #insertsPart(
+    columns: readonly BoundColumn[],
+    name: string | undefined,
+    indirection: readonly Node[],
+  ): void {
+    const column = indirection.length > 0 ? columnNamed(columns, name) : undefined;
+    const token = column && this.#target(column);
+    if (token !== undefined) this.#computed(token);
+  }
+
   #merge({ mergeWhenClauses = [] }: MergeStmt, columns: readonly BoundColumn[]): void {
     for (const clause of mergeWhenClauses) {
       const { targetList, values = [] } = nodeOf(clause)[1] as MergeWhenClause;
@@ -702,6 +716,7 @@ class Uses {
         continue;
       }
       const named = targetList === undefined ? columns : items.map(({ name }) => columnNamed(columns, name));
+      for (const { name, indirection = [] } of items) this.#insertsPart(columns, name, indirection);
       if (values.some(isStar)) {
         if (named.some((column) => column !== undefined && this.#target(column) !== undefined))
           this.#refuseStar("an INSERT");
@@ -746,7 +761,7 @@ class Uses {
     if (indirection.length === 0 || token?.form !== "document") return token;
     const steps = subscripts(indirection)?.();
     const part = steps && partAt(token, steps);
-    if (part === undefined) this.#computed(token);
+    if (part === undefined || steps === undefined || !leadsOn(token, steps)) this.#computed(token);
     return part === "elsewhere" ? undefined : part;
   }
 
