@@ -20,7 +20,7 @@ export function searchProblems(
     for (const { name, stored, place } of read.forDatabase(database).classes.values()) {
       const known = before.get(name)?.stored;
       if (stored?.form !== "token" || known?.form !== "token") continue;
-      for (const version of sealer.versions) {
+      for (const version of sealer.searched) {
         const [was, is] = [known, stored].map(({ searches }) => written(carriedBy(searches, version)));
         if (was === is) continue;
         const message = `tokens of key ${version} of class "${name}" would carry ${is}, and those that are there carry ${was}`;

@@ -17,6 +17,7 @@ const WORDS: Readonly<Record<string, string>> = {
   GroupingFunc: "GROUPING",
   JoinExpr: "JOIN",
   List: "a list",
+  MergeSupportFunc: "merge_action()",
   MinMaxExpr: "GREATEST or LEAST",
   NamedArgExpr: "a named argument",
   NullTest: "IS NULL",

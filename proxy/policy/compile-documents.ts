@@ -16,7 +16,7 @@ export function compileDocuments(
   return new Map(
     Object.entries(entry?.json ?? {}).map(([column, paths]) => {
       const key = ["tables", table, "json", column];
-      if (entry?.columns?.[column] !== undefined)
+      if (Object.hasOwn(entry?.columns ?? {}, column))
         problems.error(
           document.placeOfKey(key),
           `column "${column}" is under "columns:" and under "json:"`,

@@ -284,14 +284,16 @@ export class Sights {
       // What is beside its classes in a document has none.
       if (policy.unclassified === "deny") return as("absent", "", false);
       if (policy.unclassified === "mask") return as("masked", this.#hidden(column), false);
-      const seesAll = [...label.classes].every((name) => sees.get(name) === "always");
-      if (seesAll) return as("real", reference, false);
-      const { catalog } = this.#scope;
-      return as(
-        "masked",
-        onlyTokensIn(maskedType(catalog, column).name, reference, label.paths) ?? this.#hidden(column),
-        false,
-      );
+      const isSeen = (name: string) => sees.get(name) === "always";
+      const unseen = label.paths.filter((path) => !isSeen(path.className));
+      if (unseen.length === 0) return as("real", reference, false);
+      const { name } = maskedType(this.#scope.catalog, column);
+      const sql = onlyTokensIn(name, reference, unseen) ?? this.#hidden(column);
+      const seen = [...label.classes].filter(isSeen);
+      // Of some of its classes the proxy shows the values.
+      return seen.length === 0
+        ? as("masked", sql, false)
+        : { ...as("conditional", sql, false), classes: seen, cost: this.#costOf(seen) };
     }
     if (label.kind === "computed") {
       const seesAll = !label.opaque && [...label.classes].every((name) => sees.get(name) === "always");

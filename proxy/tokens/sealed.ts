@@ -151,9 +151,9 @@ export class Sealer {
     return this.#active;
   }
 
-  /** Those of the ring. */
-  get versions(): readonly number[] {
-    return [...this.#keys.keys()];
+  /** The versions of keys under which values are looked for: those of the ring that are not retired. */
+  get searched(): readonly number[] {
+    return [this.#active, ...this.#others];
   }
 
   /** Under the active key. Undefined if the value does not have the form of the column. */
@@ -180,7 +180,7 @@ export class Sealer {
 
   /** Whether tokens of every key that is searched carry this: otherwise a search would lack rows. */
   carriesEverywhere(kind: SearchKind, { carried }: Storage): boolean {
-    return [this.#active, ...this.#others].every((version) => carriedBy(carried, version).has(kind));
+    return this.searched.every((version) => carriedBy(carried, version).has(kind));
   }
 
   /** The hashes of texts under every key that is searched, the active one first. */
@@ -189,7 +189,7 @@ export class Sealer {
     texts: readonly string[],
     { associated }: Storage,
   ): readonly (readonly string[])[] {
-    return [this.#active, ...this.#others].map((version) => {
+    return this.searched.map((version) => {
       const index = this.#indexOf(version, associated);
       return texts.map((text) => index.hash(kind, text));
     });

@@ -173,6 +173,22 @@ describe("a constraint that ties a seen column to a masked one is not asked", ()
     expect(event?.lookups).toBe(1);
   });
 
+  test("what an error answers is on record as a lookup, also by EXECUTE", async () => {
+    world.sluice.statements();
+    await asked("anna", async (client) => {
+      await client.query("PREPARE find (text) AS INSERT INTO credit (id, email) VALUES (99, $1)");
+      await expect(client.query("EXECUTE find('E7')")).rejects.toMatchObject({ code: "23505" });
+      await expect(
+        client.query("INSERT INTO credit (id, email) VALUES (99, $1)", ["E7"]),
+      ).rejects.toMatchObject({ code: "23505" });
+    });
+    const events = world.sluice.statements().filter(({ sqlstate }) => sqlstate === "23505");
+    expect(events.map(({ command, lookups }) => [command, lookups])).toEqual([
+      ["EXECUTE", 1],
+      ["INSERT", 1],
+    ]);
+  });
+
   test.each([
     "UPDATE credit SET note = 'x' WHERE id = 7",
     "INSERT INTO credit (id, wish, note) VALUES (99, 5, 'x')",

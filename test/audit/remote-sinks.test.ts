@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { createServer as createHttps } from "node:https";
 import { type AddressInfo, createServer as createTcp } from "node:net";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
@@ -8,8 +9,11 @@ import { openAudit } from "../../proxy/app/compose-audit.ts";
 import { otlpSink } from "../../proxy/audit/sink-otlp.ts";
 import { syslogSink } from "../../proxy/audit/sink-syslog.ts";
 import { type Sink, SinkBuffer } from "../../proxy/audit/sinks.ts";
+import { freePort } from "../../proxy/embedded/postgres.ts";
+import { createLog } from "../../proxy/log.ts";
 import { createMetrics } from "../../proxy/metrics/metrics.ts";
 import { readSettings } from "../../proxy/settings/settings.ts";
+import { makeCertificates } from "../harness/certificates.ts";
 import { type Rsyslog, startRsyslog } from "../harness/rsyslog.ts";
 import { login, makeFolder, openLog, reading, SILENT } from "./support.ts";
 
@@ -215,6 +219,35 @@ describe("OTLP", () => {
     await expect.poll(() => requests.length).toBeGreaterThanOrEqual(2);
     expect(requests[1]?.body).toBe(requests[0]?.body);
     expect(refused).toEqual([]);
+  });
+
+  test("a collector that is away, silent, or shows a certificate that nobody knows is told by its reason, and gets what waited", async () => {
+    const lines = await linesOfLog();
+    const { proxy, remove } = await makeCertificates();
+    onTestFinished(remove);
+    const [key, cert] = [await readFile(proxy.key), await readFile(proxy.certificate)];
+    const stranger = createHttps({ key, cert }, () => expect.fail("it was asked")).listen(0, "127.0.0.1");
+    await once(stranger, "listening");
+    onTestFinished(() => void stranger.close());
+    const secure = `https://127.0.0.1:${(stranger.address() as AddressInfo).port}/v1/logs?token=hunter2`;
+    const silent = await collector("silence");
+    const problems = async (sink: Sink) => {
+      const told: string[] = [];
+      const log = createLog({ level: "error", to: { write: (line) => told.push(line) } });
+      const buffer = new SinkBuffer(sink, { log, retryAfter: 20, onDropped: () => {} });
+      onTestFinished(() => buffer.close());
+      buffer.offer(lines);
+      await expect.poll(() => told.length, { timeout: 10_000 }).toBe(1);
+      expect(told.join()).not.toContain("hunter2");
+      return (JSON.parse(told[0] ?? "") as { readonly problem: string }).problem;
+    };
+    const to = (url: string) => otlpSink({ url, onRefused: () => {} });
+    expect(await problems(to(`http://127.0.0.1:${await freePort()}/v1/logs?token=hunter2`))).toBe(
+      "ECONNREFUSED",
+    );
+    expect(await problems(to(secure))).toBe("DEPTH_ZERO_SELF_SIGNED_CERT");
+    expect(await problems(silent.sink)).toMatch(/aborted due to timeout/);
+    await expect.poll(silent.records).toHaveLength(2 * lines.length);
   });
 
   test.each([

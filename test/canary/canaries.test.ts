@@ -81,6 +81,23 @@ test("reading a decoy raises an alert with the session and the group that the de
   expect(sluice.log.filter(({ msg }) => msg === "alert: a decoy was read")).toHaveLength(2);
 });
 
+test.each([
+  ["public.tickets: [904]", "an id"],
+  [`public.tickets: "customer_id = 904"`, "a condition"],
+])(
+  "a decoy is known by the table that it is written for, whose key leads to another (%s)",
+  async (decoys) => {
+    const sluice = await startSluice({
+      policy: POLICY("").replace("public.customers: { berlin: [901, 902], leads: [903] }", decoys),
+      upstream: database.uri,
+    });
+    onTestFinished(() => sluice.close());
+    const anna = await connect(sluice, "anna");
+    await anna.query("select name from customers where id = 904");
+    await vi.waitFor(async () => expect(await alertsOf(sluice)).toHaveLength(1));
+  },
+);
+
 test("a receiver is told of which application's user, which tables and which classes in the clear a decoy was read", async () => {
   const received: unknown[] = [];
   const receiver = createServer(async (request, response) => {

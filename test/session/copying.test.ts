@@ -23,6 +23,7 @@ classes: { email: { mask: email }, name: { mask: initials } }
 tables:
   public.customers: { subject: id, columns: { email: email, name: name } }
   public.calls: { subject: customer, columns: { said: name } }
+  public.lines: { subject: call -> public.calls.customer, columns: { said: name } }
 roles:
   app: { users: [helpdesk_app], reads: all, writes: all, sees: all, watch: true, budget: { 1h: 50 } }
 `;
@@ -35,6 +36,8 @@ beforeAll(async () => {
     INSERT INTO notes SELECT i, '' FROM generate_series(1, 500) i;
     CREATE TABLE calls (id int PRIMARY KEY, customer int, said text);
     INSERT INTO calls SELECT i, i, 'call ' || i FROM generate_series(1, 500) i;
+    CREATE TABLE lines (call int REFERENCES calls, said text);
+    INSERT INTO lines SELECT i, 'line ' || i FROM generate_series(1, 400) i;
     CREATE TABLE visits (customer int, at timestamptz DEFAULT now());
     CREATE VIEW everybody AS SELECT string_agg(email, ',') AS all_of_them FROM customers;
     CREATE SCHEMA desk;
@@ -300,6 +303,23 @@ test("rows are not given to another person and read under their name", async () 
     await client.query("UPDATE calls SET customer = customer, said = said WHERE id = 1");
     await client.query("UPDATE calls SET customer = 8 WHERE customer = 9");
     expect(people(sluice)).toBeLessThan(60);
+    await client.end();
+  });
+});
+
+test("rows do not get another person by the row that leads to them", async () => {
+  await withSluice(async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    const match = "MERGE INTO calls t USING generate_series(-400, 400) i ON t.id = i";
+    for (const sql of [
+      `${match} WHEN MATCHED THEN UPDATE SET id = t.id + 1000 WHEN NOT MATCHED AND i < 0 THEN INSERT VALUES (-i, 1)`,
+      `${match} WHEN MATCHED THEN DELETE WHEN NOT MATCHED AND i < 0 THEN INSERT VALUES (-i, 1)`,
+      "WITH gone AS (DELETE FROM calls WHERE id <= 400) INSERT INTO calls SELECT i, 1 FROM generate_series(1, 400) i",
+    ].filter((each) => knows(each)))
+      await expect(client.query(sql), sql).rejects.toMatchObject({ code: /53400|23505/ });
+    const { rows } = await client.query("SELECT l.said FROM lines l WHERE call <= 3");
+    expect(rows).toHaveLength(3);
+    expect(people(sluice)).toBeGreaterThanOrEqual(3);
     await client.end();
   });
 });

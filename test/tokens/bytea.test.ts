@@ -11,14 +11,7 @@ import { checkAgainstCatalog } from "../../proxy/policy/against-catalog.ts";
 import { bytesOfText, hexText, readBytesField } from "../../proxy/tokens/byte-values.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
 import { Sealer } from "../../proxy/tokens/sealed.ts";
-import {
-  createRoles,
-  databaseOn,
-  pgDump,
-  psql,
-  startPostgres,
-  type TestDatabase,
-} from "../harness/postgres.ts";
+import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { knows } from "../harness/postgres-versions.ts";
 import { policiesOf, startProxy, type TestProxy } from "../harness/proxy.ts";
 
@@ -295,7 +288,7 @@ test("a binary parameter that begins like a token is refused, and nothing is sto
   await expect(app.query(declared)).rejects.toMatchObject({ code: "42501" });
 });
 
-test("no file of the server and no line of a dump holds bytes that were written through the proxy", {
+test("no file of the server and no row beside the proxy holds bytes that were written through the proxy", {
   timeout: 60_000,
 }, async () => {
   const directory = String((await database.query("SHOW data_directory")).rows[0]?.data_directory);
@@ -304,11 +297,11 @@ test("no file of the server and no line of a dump holds bytes that were written 
     const files = (readdirSync(directory, { recursive: true }) as string[])
       .map((name) => join(directory, name))
       .filter((file) => statSync(file, { throwIfNoEntry: false })?.isFile() === true);
-    const { stdout } = await pgDump(["--data-only"], { uri: database.uri });
+    const { rows } = await database.query("SELECT scans::text AS row FROM scans");
     const hex = Buffer.from(text).toString("hex");
     return [
       ...files.filter((file) => readFileSync(file).includes(text) || readFileSync(file).includes(hex)),
-      ...stdout.split("\n").filter((line) => line.includes(hex)),
+      ...rows.map(({ row }) => String(row)).filter((row) => row.includes(hex)),
     ];
   };
   const write = async (client: pg.Client, uri: string, text: string) => {
@@ -334,7 +327,9 @@ test("no file of the server and no line of a dump holds bytes that were written 
   });
   const client = await open.connect("helpdesk_app");
   await write(client, open.uri("helpdesk_app"), "kept-in-clear-bytes");
-  expect((await placesOf("kept-in-clear-bytes")).length).toBeGreaterThan(2);
+  const places = await placesOf("kept-in-clear-bytes");
+  expect(places.filter((place) => place.startsWith("/")).length).toBeGreaterThan(1);
+  expect(places.filter((place) => place.startsWith("(")).length).toBeGreaterThan(0);
   await client.query("DELETE FROM scans");
   await client.end();
   await open.close();

@@ -131,6 +131,28 @@ test("an agent finds by a value in any case under every key", async () => {
   }
 });
 
+test("one parameter is stored under the active key and searched under all", async () => {
+  const store = (id: number, name: string) =>
+    app.query(
+      "INSERT INTO people (id, name) SELECT $2, $1 WHERE NOT EXISTS (SELECT FROM people WHERE lower(name) = lower($1) OR name ILIKE $1 OR name = $1)",
+      [name, id],
+    );
+  expect((await store(20, "ANNA berg 1234")).rowCount).toBe(0);
+  expect((await store(20, "Dora")).rowCount).toBe(1);
+  expect((await store(21, "DORA")).rowCount).toBe(0);
+  const { rowCount } = await lead.query(
+    "UPDATE people SET name = $1 WHERE lower(name) = lower($1) OR right(name, 4) = $1",
+    ["DORA"],
+  );
+  expect(rowCount).toBe(1);
+  expect((await app.query("SELECT name FROM people WHERE id = 20")).rows).toEqual([{ name: "DORA" }]);
+  const [held] = (await database.query("SELECT name FROM people WHERE id = 20")).rows;
+  expect(held?.name).toMatch(/^slt1_3_[^.]+\.[^.]{16}\.[^.]{16}\.[^.:]{16}$/);
+  // The one that stored it knows nothing of the other keys.
+  const [first] = (await database.query("SELECT name FROM people WHERE id = 1")).rows;
+  expect(first?.name).toMatch(/^slt1_1_/);
+});
+
 test("what compares parts of tokens with each other waits for the end of a rotation", async () => {
   for (const text of [
     "SELECT 1 FROM people p JOIN mails m ON lower(m.sender) = lower(p.name)",

@@ -20,14 +20,7 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
-import {
-  createRoles,
-  databaseOn,
-  pgDump,
-  psql,
-  startPostgres,
-  type TestDatabase,
-} from "../harness/postgres.ts";
+import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { knows, since } from "../harness/postgres-versions.ts";
 import { policiesOf, startProxy, type TestProxy } from "../harness/proxy.ts";
 import { startSluice } from "../harness/sluice.ts";
@@ -431,15 +424,15 @@ test("COPY of a value that begins like a token fails, and leaves nothing behind"
   expect(await rowsOf(app, "SELECT count(*) FROM people WHERE id IN (50, 51)")).toEqual([["0"]]);
 });
 
-/** Files of the server's data folder, and lines of a dump, that hold the text. */
+/** Files of the server's data folder, and rows that a superuser reads beside the proxy, that hold the text. */
 async function placesOf(text: string): Promise<readonly string[]> {
   await database.query("ANALYZE; CHECKPOINT; SELECT pg_switch_wal()");
   const files = readdirSync(server.dataFolder, { recursive: true, encoding: "utf8" })
     .map((name) => join(server.dataFolder, name))
     .filter((file) => statSync(file, { throwIfNoEntry: false })?.isFile() === true);
-  const { stdout } = await pgDump(["--data-only"], { uri: database.uri });
+  const { rows } = await database.query("SELECT people::text AS row FROM people");
   const found = files.filter((file) => readFileSync(file).includes(text));
-  return [...found, ...stdout.split("\n").filter((line) => line.includes(text))];
+  return [...found, ...rows.map(({ row }) => String(row)).filter((row) => row.includes(text))];
 }
 
 const WAYS = (text: string): readonly [string, unknown[]?][] => [
@@ -454,7 +447,7 @@ const WAYS = (text: string): readonly [string, unknown[]?][] => [
   ["DELETE FROM people WHERE id IN (90, 91, 92, 93)"],
 ];
 
-test("no file of the server and no line of a dump holds a value that was written through the proxy", {
+test("no file of the server and no row beside the proxy holds a value that was written through the proxy", {
   timeout: 60_000,
 }, async () => {
   const write = async (client: pg.Client, uri: string, text: string) => {
@@ -470,7 +463,9 @@ test("no file of the server and no line of a dump holds a value that was written
   const client = await open.connect("helpdesk_app");
   await client.query("DELETE FROM people WHERE id = 93");
   await write(client, open.uri("helpdesk_app"), "kept-in-clear");
-  expect((await placesOf("kept-in-clear")).length).toBeGreaterThan(2);
+  const places = await placesOf("kept-in-clear");
+  expect(places.filter((place) => place.startsWith("/")).length).toBeGreaterThan(1);
+  expect(places.filter((place) => place.startsWith("(")).length).toBeGreaterThan(0);
   await client.query("DELETE FROM people WHERE id = 93");
   await client.end();
   await open.close();

@@ -27,7 +27,11 @@ export function failedRunOf(exchange: Exchange, reply: QueryReply | ExecuteReply
   const statement =
     reply.kind === "query" ? judged.verdict.statements[exchange.ledger.statementIndex] : portal?.statement;
   const known = statement ?? UNKNOWN_STATEMENT;
-  return new Run(judged, known, known, { rows: 0, bytes: 0 }, reply.at);
+  const counts = { rows: 0, bytes: 0 };
+  // What an EXECUTE looked up is what the prepared statement looks up, and its error tells the answer.
+  const source = sourceOf(known, counts, asAnswered(exchange.names));
+  const shape = isSource(source) ? source.shape : known;
+  return new Run(judged, known, shape, counts, reply.at, { lookups: portal?.lookups ?? 0 });
 }
 
 /** A simple query ends the unnamed statement and the unnamed portal (exec_simple_query of tcop/postgres.c). */

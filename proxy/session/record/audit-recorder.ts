@@ -1,6 +1,7 @@
 import { EMPTY_QUERY, type SessionEvent, type StatementEvent } from "../../audit/event.ts";
 import { placeOf } from "../../behaviour/alert-desk.ts";
 import type { Catalog } from "../../catalog/catalog.ts";
+import { namesWritten } from "../../policy/namespaces.ts";
 import { canaryKey } from "../../policy/policy.ts";
 import { beneath } from "../../sql/reads-more.ts";
 import type { Statement } from "../../sql/verdict.ts";
@@ -95,13 +96,17 @@ export class Trace {
   /** Before the rows leave: a user who is suspended for it does not get them. */
   lookForCanaries(run: Run): void {
     const { judged, people, looked } = run;
-    const { canaries } = judged.scope.policy;
+    const { policy, catalog } = judged.scope;
+    const { canaries } = policy;
     const { onCanary, audit, now } = this.#parts;
     if (canaries === undefined || onCanary === undefined || people.known === looked) return;
     const marked = this.#parts.markedCanaries?.();
     for (const [namespace, identity] of people.since(looked)) {
+      const group = namesWritten(policy, catalog, namespace)
+        .map((name) => canaryKey(name, identity))
+        .map((each) => canaries.groups.get(each) ?? marked?.get(each))
+        .find((each) => each !== undefined);
       const key = canaryKey(namespace, identity);
-      const group = canaries.groups.get(key) ?? marked?.get(key);
       if (group === undefined || this.#canaries?.has(key)) continue;
       this.#canaries ??= new Set();
       this.#canaries.add(key);

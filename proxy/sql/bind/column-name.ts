@@ -80,6 +80,7 @@ const WORDS: ReadonlyMap<string, string> = new Map([
   ["JsonParseExpr", "json"],
   ["JsonScalarExpr", "json_scalar"],
   ["JsonSerializeExpr", "json_serialize"],
+  ["MergeSupportFunc", "merge_action"],
   ["RowExpr", "row"],
   ["XmlSerialize", "xmlserialize"],
 ]);

@@ -120,6 +120,7 @@ const GRAMMAR: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     returningClause: "ReturningClause",
     withClause: "WithClause",
   },
+  MergeSupportFunc: {},
   MergeWhenClause: { condition: NODE, targetList: NODE, values: NODE },
   MinMaxExpr: { args: NODE },
   MultiAssignRef: { source: NODE },

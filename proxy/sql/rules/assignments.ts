@@ -1,10 +1,12 @@
 import type { MergeStmt, MergeWhenClause, Node, ResTarget } from "libpg-query";
+import { relationKey } from "../../catalog/catalog.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { nodeOf } from "../parse/grammar.ts";
 import { toldByReferences, toldByUpdate } from "./constraints.ts";
 import { denied, placeOfRole } from "./denied.ts";
 import type { Given } from "./given.ts";
 import { isCounted } from "./people.ts";
+import { stepBy } from "./person-paths.ts";
 import { probingByKeys, probingHiddenRows } from "./probing.ts";
 import { refusedBy, type Target, type WriteFinding } from "./write-findings.ts";
 
@@ -58,9 +60,10 @@ export function foundInMerge(
   });
 }
 
-/** Whether the column identifies the row's person, for a role whose reads are counted by it. */
-export function tellsWhose({ role }: Given, { sight }: Target, column: string): boolean {
-  return sight?.people?.subject?.column === column && isCounted(role);
+/** Whether the column identifies the person of the row, or of rows that refer to it, for a role whose reads are counted. */
+export function tellsWhose(given: Given, { relation, sight }: Target, column: string): boolean {
+  if (!isCounted(given.role)) return false;
+  return sight?.people?.subject?.column === column || stepBy(given, relation, column) !== undefined;
 }
 
 /** Rows moved to another person would be read as that person's. */
@@ -68,9 +71,11 @@ function movedToOthers(given: Given, target: Target, assigned: readonly string[]
   const subject = assigned.find((name) => tellsWhose(given, target, name));
   if (subject === undefined) return undefined;
   const { role } = given;
+  const from = stepBy(given, target.relation, subject)?.from;
+  const whose = from === undefined ? "of the row" : `of rows of ${relationKey(from.schema, from.name)}`;
   return denied(
     role,
-    `role "${role.name}" may not change ${target.key}.${subject}: it names the person of the row`,
+    `role "${role.name}" may not change ${target.key}.${subject}: it names the person ${whose}`,
     "budget",
     "Rows moved to another person would be counted as that person's: leave the column out, or send the value that the row has, as a constant or a parameter.",
   );

@@ -1,7 +1,7 @@
 import type { CreateTableAsStmt, ExplainStmt, InsertStmt, Node, RefreshMatViewStmt } from "libpg-query";
 import { relationsNamed } from "../../catalog/catalog.ts";
 import { makesTable } from "../../pg/statements.ts";
-import type { BoundQuery, BoundStatement, Call } from "../bind/bound.ts";
+import type { BoundColumn, BoundQuery, BoundStatement, Call } from "../bind/bound.ts";
 import { nodeOf } from "../parse/grammar.ts";
 import { isOn } from "../parse/options.ts";
 import type { RawStatement } from "../parse/parse.ts";
@@ -10,7 +10,9 @@ import { peopleInRow } from "./copied-row.ts";
 import type { Given } from "./given.ts";
 import { keptByCalls, runsText } from "./kept-by-calls.ts";
 import { keyOfPerson } from "./people.ts";
+import { stepBy } from "./person-paths.ts";
 import { arePinned, isOfOnePerson } from "./pinned-people.ts";
+import { newKeyOnPath } from "./replaced-rows.ts";
 import { choiceOfRows } from "./write-choice.ts";
 
 /** What a statement of a watched role keeps where nobody is counted for reading it. */
@@ -64,7 +66,8 @@ function storedBy(
   const isTable = kind === "create as" || type === "CreateTableAsStmt" || makesTable(body);
   const stored = isTable && top !== undefined ? [...writes, top] : writes;
   const copied = stored.reduce((sum, query) => sum + peopleInRow(statement, given, query), 0);
-  const moves = writes.some((query) => movesRows(statement, given, query)) ? 1 : 0;
+  const isReplaced = newKeyOnPath(statement, given, "held") !== undefined;
+  const moves = isReplaced || writes.some((query) => movesRows(statement, given, query)) ? 1 : 0;
   if (copied + moves === 0 || top === undefined) return undefined;
   const gathers =
     (statement.recursive.size > 0 || statement.queries.some((query) => isGathered(given, query))) &&
@@ -107,8 +110,7 @@ function ranBy(node: Node): Node | undefined {
  */
 function movesRows(statement: BoundStatement, given: Given, query: BoundQuery): boolean {
   const { write, form, node } = query;
-  if (write === undefined || !write.assigned.some((column) => keyOfPerson(given.sights, column)))
-    return false;
+  if (write === undefined || !write.assigned.some((column) => leadsToPerson(given, column))) return false;
   const { onConflictClause, selectStmt } = node as InsertStmt;
   // Rows of VALUES are the client's own.
   if (form === "insert")
@@ -118,6 +120,13 @@ function movesRows(statement: BoundStatement, given: Given, query: BoundQuery): 
       write.source?.form !== "values"
     );
   return choiceOfRows(statement, given.sights, query) === "many" && !isOfOnePerson(statement, given, query);
+}
+
+/** The key of the row's person, or one by which other rows find theirs. */
+function leadsToPerson(given: Given, column: BoundColumn): boolean {
+  const { source } = column.relation;
+  if (keyOfPerson(given.sights, column) !== undefined) return true;
+  return source.kind === "table" && stepBy(given, source.relation, column.name) !== undefined;
 }
 
 /** A function that the catalog does not have may be an aggregate: a temporary one, or one of this very transaction. */

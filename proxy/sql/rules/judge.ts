@@ -18,6 +18,7 @@ import { forbiddenOperator } from "./operators.ts";
 import { ownReplacement } from "./own-writes.ts";
 import { peoplePerRow } from "./people-shown.ts";
 import { forbiddenRelation } from "./relations.ts";
+import { replacedOnPath } from "./replaced-rows.ts";
 import { returnedItem } from "./returned.ts";
 import { unknownSample } from "./samples.ts";
 import { formOf, taggedTarget } from "./statement-kinds.ts";
@@ -86,6 +87,7 @@ export const RULES: readonly Rule[] = [
   ({ statement, given }) => forbiddenCopy(statement, given),
   // The statement as a whole.
   ({ statement, given }) => ownReplacement(statement, given),
+  ({ statement, given }) => replacedOnPath(statement, given),
   ({ statement, given, lookups }) => unfiltered(statement, given, lookups),
   ({ statement, given, uses }) => gatheredRows(statement, given, uses),
   ({ statement, given }) => lastingCall(statement, given),

@@ -197,8 +197,17 @@ test("an expression in a place where Postgres allows none is bound nevertheless"
   expect(problems.map(({ sqlstate }) => sqlstate)).toEqual(["0A000"]);
 });
 
+function parsedNode(sql: string) {
+  const parsed = parseText(sql);
+  return parsed.ok ? parsed.statements[0]?.node : undefined;
+}
+
 test("a result that is not understood names its node", () => {
-  expect(bindText("SELECT merge_action() FROM a", bench.environment)).toMatchObject({ ok: false });
+  // As a newer parser may give it.
+  const changed = JSON.parse(
+    JSON.stringify(parsedNode("SELECT x FROM a")).replace('"ColumnRef"', '"NewRef"'),
+  );
+  expect(bindStatement(changed, bench.environment)).toMatchObject({ ok: false, reason: "syntax" });
   expect(bindText("VACUUM a", bench.environment)).toMatchObject({ ok: true, statement: { kind: "utility" } });
 });
 

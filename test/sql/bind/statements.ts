@@ -79,6 +79,8 @@ export const TRAPS: readonly string[] = [
   "MERGE INTO a USING b ON a.id = b.id WHEN NOT MATCHED THEN INSERT (id, x) VALUES (b.id, a.x)",
   "MERGE INTO a USING b ON a.id = b.id WHEN NOT MATCHED BY SOURCE THEN UPDATE SET x = b.z",
   "MERGE INTO a USING b ON a.id = b.id WHEN MATCHED THEN UPDATE SET x = z RETURNING *",
+  "MERGE INTO a USING b ON a.id = b.id WHEN MATCHED THEN UPDATE SET x = z RETURNING merge_action(), a.id, old.x, new.x",
+  "WITH m AS (MERGE INTO a USING b ON a.id = b.id WHEN MATCHED THEN DELETE RETURNING merge_action()) SELECT m.merge_action FROM m",
   // Rows, fields, functions.
   "SELECT a, (a).x, (a).*, x(a), a.label, label(a) FROM a",
   "SELECT a.nothing FROM a",
