@@ -357,7 +357,7 @@ test.each([
   ["j", `'"canary"'`],
   ["j", `jsonb_set(j, '{a}', '"canary"')`],
   ["j", `jsonb_set(j, '{t}', '"canary"')`],
-  ["j", `jsonb_set('[]', '{0}', '{"a": {"e": "canary"}}')`, "0"],
+  ["j", `jsonb_set('[]', '{0}', '{"a": {"e": "canary"}}')`, "42501"],
   ["j", `jsonb_build_array('{"a": {"e": "canary"}}'::jsonb)`, "42501"],
   ["j", `jsonb_build_object('t', jsonb_build_object('0', 'canary'))`, "42501"],
   ["j", `j || '["canary"]'`],
@@ -369,10 +369,9 @@ test.each([
   "a document of another form than its paths is refused: SET %s = %s",
   async (column, value, code = "22023") => {
     const text = `UPDATE docs SET ${column} = ${value}`;
-    if (code === "0") expect((await app.query(text)).rowCount).toBe(1);
-    else await expect(app.query(text)).rejects.toMatchObject({ code, hint: expect.stringMatching(/./) });
+    await expect(app.query(text)).rejects.toMatchObject({ code, hint: expect.stringMatching(/./) });
     const { rows } = await database.query("SELECT j::text || r::text AS held FROM docs");
-    if (code !== "0") expect(rows[0]?.held).not.toContain("canary");
+    expect(rows[0]?.held).not.toContain("canary");
   },
 );
 

@@ -2,7 +2,7 @@ import type { A_Expr, FuncCall, Node, TypeCast } from "libpg-query";
 import { lastName, nodeOf } from "../parse/grammar.ts";
 import type { TokenColumn } from "./columns.ts";
 import { accessOf, builtinName, constantIn, pathIn, symbolOf } from "./document-access.ts";
-import { type DocumentColumn, partAt } from "./documents.ts";
+import { type DocumentColumn, leadsOn, partAt } from "./documents.ts";
 
 /** A part of an expression, and the column whose value it becomes. */
 export interface AssignedPart {
@@ -59,7 +59,7 @@ function set(args: readonly Node[], column: DocumentColumn): readonly AssignedPa
   const steps = path && pathIn(path);
   if (target === undefined || value === undefined || steps === undefined) return undefined;
   const at = partAt(column, steps);
-  if (at === undefined) return undefined;
+  if (at === undefined || !leadsOn(column, steps)) return undefined;
   return [{ node: target, column }, ...(at === "elsewhere" ? [] : [{ node: value, column: at }])];
 }
 
