@@ -34,12 +34,12 @@ export function binaryArrayElements(bytes: Buffer): number {
 
 /**
  * The values of an array of one dimension as text, null for NULL; undefined for any other form. The rules of
- * array_in: unquoted values lose the white space around them.
+ * array_in: unquoted values lose the white space around them, which is that of ASCII alone (array_isspace).
  */
 export function arrayValues(text: string): readonly (string | null)[] | undefined {
-  const body = /^\s*\{(.*)\}\s*$/s.exec(text)?.[1];
+  const body = /^[ \t-\r]*\{(.*)\}[ \t-\r]*$/s.exec(text)?.[1];
   if (body === undefined) return undefined;
-  if (body.trim() === "") return [];
+  if (/^[ \t-\r]*$/.test(body)) return [];
   const values: (string | null)[] = [];
   for (let at = 0; at <= body.length; ) {
     ELEMENT.lastIndex = at;
@@ -58,7 +58,7 @@ export function arrayValues(text: string): readonly (string | null)[] | undefine
 }
 
 const ELEMENT =
-  /\s*(?:"((?:[^"\\]|\\.)*)"|((?:[^"\\{},\s]|\\.)(?:(?:[^"\\{},]|\\.)*(?:[^"\\{},\s]|\\.))?))\s*/suy;
+  /[ \t-\r]*(?:"((?:[^"\\]|\\.)*)"|((?:[^"\\{}, \t-\r]|\\.)(?:(?:[^"\\{},]|\\.)*(?:[^"\\{}, \t-\r]|\\.))?))[ \t-\r]*/suy;
 
 /** An array of one dimension as text. */
 export function arrayText(values: readonly (string | null)[]): string {

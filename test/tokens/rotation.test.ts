@@ -197,7 +197,6 @@ test.each([
   "SELECT 1 FROM (SELECT email FROM people) a JOIN (SELECT sender FROM mails) b ON a = b",
   "SELECT 1 FROM people a JOIN mails b ON (a).email = (b).sender",
   "SELECT a FROM (SELECT email FROM people) a EXCEPT SELECT b FROM (SELECT sender FROM mails) b",
-  "SELECT a FROM (SELECT email FROM people) a WHERE a IN (SELECT b FROM (SELECT sender FROM mails) b)",
   "SELECT DISTINCT to_jsonb(s) FROM (SELECT email FROM people) s",
   "WITH RECURSIVE w(i, e) AS (SELECT id, email FROM people WHERE id = 1 UNION ALL SELECT p.id, p.email FROM w, people p WHERE p.id = w.i + 1) CYCLE e SET c USING path SELECT i, c FROM w",
   "SELECT rank() OVER (PARTITION BY email) FROM people",

@@ -14,6 +14,25 @@ export function tokensIn(statement: BoundStatement, given: Given): TokenUses | u
   return columns && tokenUses(statement, columns);
 }
 
+/**
+ * Tokens as they are tell who does not see their class which values share a word or their last four characters, and who can
+ * write, whose they are.
+ */
+function bareHashes({ bare }: TokenUses, { role }: Given): Refusal | undefined {
+  const [found] = bare
+    .flatMap((column) => (column.form === "document" ? leavesOf(column) : [column]))
+    .filter(({ carried = [], className }) => carried.length > 0 && !seesClass(role, className));
+  return (
+    found &&
+    denied(
+      role,
+      `role "${role.name}" sees ${found.name} masked, and this would show its tokens with what they are searched by`,
+      "sees",
+      "Select the columns themselves, or parts of documents by -> and ->> with constant keys: whole rows, casts and functions show tokens.",
+    )
+  );
+}
+
 function classesOf(column: TokenColumn): readonly string[] {
   const columns = column.form === "document" ? leavesOf(column) : [column];
   return columns.map(({ className }) => className);
@@ -37,6 +56,8 @@ export function forbiddenOnTokens(
   if (uses === undefined) return undefined;
   const { compared, refusal } = uses;
   if (refusal !== undefined) return refusal;
+  const told = bareHashes(uses, given);
+  if (told !== undefined) return told;
   const { role } = given;
   const limited = compared.find(
     ({ token, tellsPart }) => tellsPart && role.reveals.some(({ of = "" }) => classesOf(token).includes(of)),

@@ -219,6 +219,10 @@ export class Traces {
         const place = meaning?.kind === "output" ? this.#places.get(meaning.output) : undefined;
         return place && this.ofOutput(...place);
       }
+      case "A_Indirection": {
+        const meaning = this.#statement.meanings.get(body);
+        return meaning?.kind === "column" ? this.ofColumn(meaning.column) : undefined;
+      }
       case "TypeCast": {
         const { arg, typeName } = body as TypeCast;
         const trace = arg && this.ofNode(arg);

@@ -104,6 +104,8 @@ export interface TokenUses {
   readonly matched: readonly TokenColumn[];
   /** Of the rows that the client gets; undefined where their columns are not known. */
   readonly outputs: readonly (TokenColumn | undefined)[];
+  /** Columns of which the client may get tokens as they are: what is made of them is not followed. */
+  readonly bare: readonly TokenColumn[];
   /** Of the columns that COPY … FROM brings in. */
   readonly copied: readonly (TokenColumn | undefined)[];
   readonly refusal: Refusal | undefined;
@@ -132,7 +134,7 @@ class Uses {
   constructor(statement: BoundStatement, columns: TokenColumns) {
     this.#statement = statement;
     this.#columns = columns;
-    this.#traces = new Traces(statement, columns);
+    this.#traces = new Traces(statement, columns, { withRows: true });
   }
 
   found(): TokenUses {
@@ -155,9 +157,25 @@ class Uses {
         top === undefined || top.hasUnknownOutputs || kind === "explain" || kind === "create as"
           ? []
           : top.outputs.map((_, index) => asColumn(this.#traces.ofOutput(top, index))),
+      bare: this.#bare(),
       copied: this.#copied,
       refusal: this.#refusal,
     };
+  }
+
+  #bare(): readonly TokenColumn[] {
+    const { queries, top, kind } = this.#statement;
+    if (top === undefined || kind === "explain") return [];
+    const isBare = top.outputs.some(
+      (_, index) =>
+        this.#traces.outputHolds(top, index) && typeof this.#traces.ofOutput(top, index) !== "object",
+    );
+    if (!isBare) return [];
+    return queries.flatMap(({ relations }) =>
+      relations.flatMap(({ columns }) =>
+        columns.flatMap((column) => asColumn(this.#traces.ofColumn(column)) ?? []),
+      ),
+    );
   }
 
   /** The first one counts. */
@@ -519,11 +537,29 @@ class Uses {
       });
       return;
     }
+    const [leftRow, rightRow] = [this.#rowOf(leftBody), this.#rowOf(rightBody)];
+    if (leftRow !== undefined && rightRow !== undefined) {
+      leftRow.forEach((column, index) => {
+        const other = rightRow[index];
+        if (other === undefined) return;
+        this.#pair(this.#traces.ofColumn(column), this.#traces.ofColumn(other), [
+          this.#traces.columnHolds(column),
+          this.#traces.columnHolds(other),
+        ]);
+      });
+      return;
+    }
     const holding = [this.#traces.holds(left), this.#traces.holds(right)] as const;
     if (holding[0] && !holding[1]) this.#compare(at, left, right, given);
     else if (holding[1] && !holding[0]) this.#compare(at, right, left, { place: "single" });
     else this.#pair(this.#traces.ofNode(left), this.#traces.ofNode(right), holding);
     if (holding[0] === holding[1]) this.#nodes([left, right]);
+  }
+
+  /** The columns of a relation that is named as a whole. */
+  #rowOf(body: object): readonly BoundColumn[] | undefined {
+    const meaning = this.#statement.meanings.get(body);
+    return meaning?.kind === "row" ? meaning.relation.columns : undefined;
   }
 
   #compare(at: Body, side: Node, given: Node, where: Where): void {
