@@ -83,7 +83,7 @@ function checkTable(table: TablePolicy, { policy, catalog, report }: Database): 
       report("error", table.subjectPlace ?? table.place, path.message, path.hint, over);
     }
   }
-  checkDocuments(table, relation, { catalog, report });
+  checkDocuments(table, relation, { policy, catalog, report });
   for (const [columnName, className] of table.columns) {
     const column = relation.columns.find(({ name }) => name === columnName);
     if (column === undefined) continue;

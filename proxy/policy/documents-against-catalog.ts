@@ -1,5 +1,5 @@
 import type { Catalog, Column, Relation } from "../catalog/catalog.ts";
-import type { TablePolicy } from "./policy.ts";
+import type { SealedPath, TablePolicy } from "./policy.ts";
 import type { Database } from "./rules/rule.ts";
 
 /** Whether the column holds JSON documents: Postgres's own json or jsonb. */
@@ -15,7 +15,7 @@ const COMPARING: ReadonlySet<string> = new Set(["check", "exclusion", "policy", 
 export function checkDocuments(
   table: TablePolicy,
   relation: Relation,
-  { catalog, report }: Pick<Database, "catalog" | "report">,
+  { policy, catalog, report }: Database,
 ): void {
   for (const name of table.documents.keys()) {
     const column = relation.columns.find((each) => each.name === name);
@@ -45,6 +45,12 @@ export function checkDocuments(
         "and its default is stored as it is",
         "Drop the default, or make it a document without such values, as in '{}'.",
       );
+    for (const parent of otherwiseSealed(table, name, relation, { policy, catalog }))
+      tell(
+        "error",
+        `and not the same ones as those of ${parent}, through which its rows are written`,
+        `Write the same paths under "json:" of both, or those of ${parent} alone: its children have them too.`,
+      );
     for (const { kind, name: constraint, columns } of relation.constraints)
       if (columns.includes(name) && COMPARING.has(kind))
         tell(
@@ -60,4 +66,28 @@ export function checkDocuments(
           "Drop the generated column: it could be made of tokens. An index on an expression serves searches as well.",
         );
   }
+}
+
+/** Ancestors of the table that have the column, and by the policy other values in it that are stored as tokens. */
+function otherwiseSealed(
+  table: TablePolicy,
+  column: string,
+  relation: Relation,
+  database: Pick<Database, "policy" | "catalog">,
+): readonly string[] {
+  return relation.parents.flatMap((oid): readonly string[] => {
+    const parent = database.catalog.relationsByOid.get(oid);
+    if (parent === undefined || parent.columns.every(({ name }) => name !== column)) return [];
+    const name = `${parent.schema}.${parent.name}`;
+    const sealed = database.policy.tables.get(name)?.documents.get(column);
+    const isSame = sealed !== undefined && pathsText(sealed) === pathsText(table.documents.get(column) ?? []);
+    return isSame ? [] : [name, ...otherwiseSealed(table, column, parent, database)];
+  });
+}
+
+function pathsText(paths: readonly SealedPath[]): string {
+  return paths
+    .map((sealed) => JSON.stringify([sealed.steps, sealed.className]))
+    .toSorted()
+    .join();
 }

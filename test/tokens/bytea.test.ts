@@ -11,6 +11,8 @@ import { checkAgainstCatalog } from "../../proxy/policy/against-catalog.ts";
 import { bytesOfText, hexText, readBytesField } from "../../proxy/tokens/byte-values.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
 import { Sealer } from "../../proxy/tokens/sealed.ts";
+import { executeMessage, parseMessage, syncMessage } from "../../proxy/wire/frontend-messages.ts";
+import { cstring, Frontend, message, uint16 } from "../../proxy/wire/messages.ts";
 import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { knows } from "../harness/postgres-versions.ts";
 import { policiesOf, startProxy, type TestProxy } from "../harness/proxy.ts";
@@ -79,10 +81,29 @@ async function stored(id: number): Promise<string | null> {
   return rows[0]?.hex === null ? null : `\\x${String(rows[0]?.hex)}`;
 }
 
-const read = async (client: pg.Client, text: string, binary = false) =>
-  (await client.query({ text, rowMode: "array", binary } as pg.QueryArrayConfig)).rows.map(
-    ([one]) => one as unknown,
+const read = async (client: pg.Client, text: string, binary = false): Promise<unknown[]> =>
+  binary
+    ? await readBinary(client.user ?? "", text)
+    : (await client.query({ text, rowMode: "array" })).rows.map(([one]) => one as unknown);
+
+/** pg takes fields for text, in binary format too. */
+async function readBinary(user: string, text: string): Promise<(Buffer | null)[]> {
+  const raw = await sluice.raw(user);
+  const inBinary = [uint16(0), uint16(0), uint16(1), uint16(1)];
+  raw.send(
+    parseMessage("", Buffer.from(text)),
+    message(Frontend.Bind, cstring(""), cstring(""), ...inBinary),
+    executeMessage("", 0),
+    syncMessage,
   );
+  const answer = await raw.until("Z");
+  raw.socket.destroy();
+  const rows = answer.filter(({ type }) => type === "D");
+  // The first field's length word is behind the type, the length and the number of fields.
+  return rows.map(({ bytes }) =>
+    bytes.readInt32BE(7) < 0 ? null : bytes.subarray(11, 11 + bytes.readInt32BE(7)),
+  );
+}
 
 const BYTES = Buffer.from([0, 1, 0x5c, 0x27, 0x22, 0xff, 0x80, 10]);
 

@@ -394,3 +394,31 @@ test("a policy is compared with the types, defaults and constraints of documents
     await other.drop();
   }
 });
+
+test("a parent table, through which rows are written, must name the same values", async () => {
+  const other = await databaseOn(server.uri, "documents_of_parents");
+  const client = new pg.Client(other.uri);
+  await client.connect();
+  try {
+    await other.query(`CREATE TABLE parent (id int, payload jsonb) PARTITION BY RANGE (id);
+      CREATE TABLE tickets PARTITION OF parent FOR VALUES FROM (0) TO (9)`);
+    const toldOf = async (parent: string) => {
+      const text = policyWith("json: { payload: { a: email } }").replace("tables:", `tables:${parent}`);
+      const compiled = compilePolicies([{ name: "p.yaml", text }]);
+      if (!compiled.ok) throw new Error("the policy is in order");
+      const policy = compiled.policies.forDatabase(other.database);
+      const problems = checkAgainstCatalog(policy, await readCatalog(client));
+      return problems.flatMap(({ severity, message }) =>
+        message.includes("parent") ? [`${severity}: ${message}`] : [],
+      );
+    };
+    const told =
+      "error: public.tickets.payload has values that are stored as tokens, and not the same ones as those of public.parent, through which its rows are written";
+    expect(await toldOf("")).toEqual([told]);
+    expect(await toldOf("\n  public.parent: { json: { payload: { b: email } } }")).toEqual([told]);
+    expect(await toldOf("\n  public.parent: { json: { payload: { a: email } } }")).toEqual([]);
+  } finally {
+    await client.end();
+    await other.drop();
+  }
+});
