@@ -471,6 +471,25 @@ test("no file of the server and no row beside the proxy holds a value that was w
   await open.close();
 });
 
+test("who does not see a class writes no values of it: a guess could be compared with what others have", async () => {
+  for (const [text, values] of [
+    ["INSERT INTO mails (id, sender) VALUES (900, 'alice@example.com')", []],
+    ["INSERT INTO mails (id, sender) VALUES (900, $1)", ["alice@example.com"]],
+    ["INSERT INTO mails (id, sender) SELECT 900, $1", ["alice@example.com"]],
+    ["INSERT INTO mails (id) VALUES (900) ON CONFLICT (id) DO UPDATE SET sender = 'alice@example.com'", []],
+    ["UPDATE mails SET sender = 'alice@example.com' WHERE id = 1", []],
+  ] as const)
+    await expect(agent.query(text, [...values]), text).rejects.toMatchObject({ code: "42501" });
+  const copied = await psql(["-q"], {
+    uri: sluice.uri("anna"),
+    input: "COPY mails (id, sender) FROM STDIN;\n900\talice@example.com\n\\.\n",
+  });
+  expect(copied.stderr).toContain("may not write values of it");
+  await agent.query("INSERT INTO mails (id, body) VALUES (900, 'of nobody')");
+  expect(await stored("SELECT sender FROM mails WHERE id = 900")).toEqual([{ sender: null }]);
+  await database.query("DELETE FROM mails WHERE id = 900");
+});
+
 test("a lead copies in and out as an application does", async () => {
   const input =
     "COPY people (id, phone) FROM STDIN;\n60\t+4930\n\\.\nCOPY (SELECT id, phone FROM people WHERE id = 60) TO STDOUT;\n";

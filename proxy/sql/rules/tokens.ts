@@ -33,6 +33,27 @@ function bareHashes({ bare }: TokenUses, { role }: Given): Refusal | undefined {
   );
 }
 
+/**
+ * Given values that become tokens of a class that the role does not see: a row of one's own with a guessed value has the
+ * token of whoever has that value, and tokens can be compared.
+ */
+function guessed({ constants, parameters, copied }: TokenUses, { role }: Given): Refusal | undefined {
+  const given = [...constants.map(({ at }) => at), ...[...parameters.values()].flatMap(({ at }) => at)];
+  const stored = given.filter(({ place }) => place === "stored").map(({ column }) => column);
+  const found = [...stored, ...copied.filter((column) => column !== undefined)].find(
+    (column) => !classesOf(column).every((each) => seesClass(role, each)),
+  );
+  return (
+    found &&
+    denied(
+      role,
+      `role "${role.name}" sees ${found.name} masked and may not write values of it`,
+      "sees",
+      "The column is stored as tokens, and a value that is written could be compared with those of others. Let a role write it that sees the class, or leave the column out.",
+    )
+  );
+}
+
 function classesOf(column: TokenColumn): readonly string[] {
   const columns = column.form === "document" ? leavesOf(column) : [column];
   return columns.map(({ className }) => className);
@@ -58,6 +79,8 @@ export function forbiddenOnTokens(
   if (refusal !== undefined) return refusal;
   const told = bareHashes(uses, given);
   if (told !== undefined) return told;
+  const guess = guessed(uses, given);
+  if (guess !== undefined) return guess;
   const { role } = given;
   const limited = compared.find(
     ({ token, tellsPart }) => tellsPart && role.reveals.some(({ of = "" }) => classesOf(token).includes(of)),
