@@ -6,9 +6,9 @@
  */
 import { readCatalog } from "../proxy/catalog/snapshot.ts";
 import { analyse } from "../proxy/sql/analyse.ts";
-import { bindStatement } from "../proxy/sql/bind/bind.ts";
+import { bindStatement } from "../proxy/sql/bind/bind-statement.ts";
 import { nothingAbsent } from "../proxy/sql/bind/environment.ts";
-import { parseText, scanTokens } from "../proxy/sql/parse/parse.ts";
+import { parseText, scanTokens } from "../proxy/sql/parse/parse-text.ts";
 import type { Scope } from "../proxy/sql/scope.ts";
 import { scopeFor, withDatabase } from "./database.ts";
 

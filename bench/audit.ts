@@ -2,13 +2,13 @@ import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { auditKeys } from "../proxy/audit/audit-keys.ts";
 import type { AuditLog, StatementEvent } from "../proxy/audit/event.ts";
 import { openFileLog } from "../proxy/audit/file-log.ts";
-import { auditKeys } from "../proxy/audit/keys.ts";
 import type { Period } from "../proxy/audit/readings.ts";
 import { listSegments } from "../proxy/audit/segments.ts";
 import { hashesOfOne } from "../proxy/audit/subject-list.ts";
-import { verifyLog } from "../proxy/audit/verify.ts";
+import { verifyLog } from "../proxy/audit/verify-log.ts";
 import { whoRead } from "../proxy/audit/who-read.ts";
 import { createLog } from "../proxy/log.ts";
 

@@ -3,8 +3,8 @@
  * are fetched and hashed. `npm run bench:compile && node dist/bench/bench/read-by.js --ids 12000000`.
  */
 import { parseArgs } from "node:util";
+import { auditKeys } from "../proxy/audit/audit-keys.ts";
 import { identify } from "../proxy/audit/identify.ts";
-import { auditKeys } from "../proxy/audit/keys.ts";
 import { allIds, peopleTable } from "../proxy/audit/people-table.ts";
 import { withDatabase } from "./database.ts";
 

@@ -3,12 +3,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
 import type { Finding } from "../../proxy/behaviour/alert.ts";
+import { Behaviour } from "../../proxy/behaviour/behaviour-watch.ts";
 import { FileProfiles } from "../../proxy/behaviour/profile-file.ts";
 import { RedisProfiles } from "../../proxy/behaviour/profile-redis.ts";
 import { SequenceWatch } from "../../proxy/behaviour/sequence.ts";
 import { type ProfileBackend, SharedProfiles } from "../../proxy/behaviour/shared-profiles.ts";
-import { Behaviour } from "../../proxy/behaviour/watch.ts";
 import { createLog } from "../../proxy/log.ts";
+import { refusalOf } from "../../proxy/meter/budget-refusal.ts";
 import { chargeScript } from "../../proxy/meter/charge-script.ts";
 import {
   type Account,
@@ -17,14 +18,13 @@ import {
   type Grant,
   type Meter,
 } from "../../proxy/meter/meter.ts";
-import { refusalOf } from "../../proxy/meter/refusal.ts";
 import { createMeter } from "../../proxy/meter/session-meter.ts";
 import { Stops } from "../../proxy/meter/stops.ts";
 import { withReadings, withTightening } from "../../proxy/meter/store-layers.ts";
 import { createRedisStore } from "../../proxy/meter/store-redis.ts";
 import { openSuspensions, type Suspensions } from "../../proxy/orders/suspensions.ts";
 import type { Role } from "../../proxy/policy/policy.ts";
-import { mostAhead } from "../../proxy/session/watched/readers.ts";
+import { mostAhead } from "../../proxy/session/watched/charged-readers.ts";
 import { DAY, INSTANCES, type Sip } from "./organisation.ts";
 
 const CLOCK_KEY = "simulation:now";

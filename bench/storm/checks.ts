@@ -1,8 +1,8 @@
 import pg from "pg";
-import { auditKeys } from "../../proxy/audit/keys.ts";
+import { auditKeys } from "../../proxy/audit/audit-keys.ts";
 import { linesOf, listSegments, readSegments } from "../../proxy/audit/segments.ts";
-import { verifyLog } from "../../proxy/audit/verify.ts";
-import { deriveKeys } from "../../proxy/keys/keys.ts";
+import { verifyLog } from "../../proxy/audit/verify-log.ts";
+import { deriveKeys } from "../../proxy/keys/secret.ts";
 import { createLog } from "../../proxy/log.ts";
 import { accountOf, type CounterStore } from "../../proxy/meter/meter.ts";
 import { createRedisStore } from "../../proxy/meter/store-redis.ts";

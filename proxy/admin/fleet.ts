@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
-import { SEVERITIES } from "../cases/changes.ts";
+import { SEVERITIES } from "../cases/case-changes.ts";
 import { SealedChannel, type SealedChannelOptions } from "../fleet/sealed-channel.ts";
 import type { RunningInfo } from "../fleet/session-registry.ts";
 import {

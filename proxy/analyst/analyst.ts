@@ -6,7 +6,7 @@ import type { Analysed, Elsewhere } from "../sql/cache.ts";
 import type { Scope } from "../sql/scope.ts";
 import type { Residue } from "../sql/session-residue.ts";
 import type { Verdict } from "../sql/verdict.ts";
-import { unanalysed } from "../sql/watched.ts";
+import { unanalysed } from "../sql/watched-text.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import {
   CATALOG_LISTS,
@@ -14,7 +14,7 @@ import {
   type ResidueFromThread,
   type SentScope,
   type ToThread,
-} from "./messages.ts";
+} from "./thread-messages.ts";
 
 /** The compiled thread. */
 export const ANALYST_THREAD = new URL("./thread.js", import.meta.url);

@@ -7,7 +7,7 @@ import { Constants } from "../sql/parse/constants.ts";
 import { residueOf } from "../sql/session-residue.ts";
 import { isShareable, mayHaveShape } from "../sql/shape.ts";
 import { LONGEST_PARSED_ELSEWHERE, storedText } from "../sql/stored-text.ts";
-import type { CatalogList, FromThread, ResidueFromThread, SentScope, ToThread } from "./messages.ts";
+import type { CatalogList, FromThread, ResidueFromThread, SentScope, ToThread } from "./thread-messages.ts";
 
 interface Gathered {
   readonly rest: Omit<CatalogParts, CatalogList>;

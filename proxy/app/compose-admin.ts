@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Console, createConsole } from "../admin/console/console.ts";
 import { Oidc } from "../admin/console/oidc.ts";
-import { createAdminDatabase } from "../admin/database/serve.ts";
+import { createAdminDatabase } from "../admin/database/admin-database.ts";
 import { Fleet } from "../admin/fleet.ts";
 import { createOperations, type Operations } from "../admin/operations.ts";
 import type { Recent } from "../admin/recent.ts";

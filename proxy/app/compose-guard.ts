@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { at } from "../admin/console/routes.ts";
+import { auditKeys } from "../audit/audit-keys.ts";
 import {
   type AlertEvent,
   type AuditLog,
@@ -8,21 +9,20 @@ import {
   type MeasureEvent,
 } from "../audit/event.ts";
 import { readHolds } from "../audit/holds.ts";
-import { auditKeys } from "../audit/keys.ts";
 import type { Alert, AlertRule } from "../behaviour/alert.ts";
 import { AlertDesk } from "../behaviour/alert-desk.ts";
+import { Behaviour } from "../behaviour/behaviour-watch.ts";
 import { FenceWatch } from "../behaviour/fence.ts";
 import { openFileProfiles } from "../behaviour/profile-file.ts";
 import { RedisProfiles } from "../behaviour/profile-redis.ts";
 import { SequenceWatch } from "../behaviour/sequence.ts";
 import { SharedProfiles } from "../behaviour/shared-profiles.ts";
-import { Behaviour } from "../behaviour/watch.ts";
 import { Webhook } from "../behaviour/webhook.ts";
 import { type CanarySighting, canaryText } from "../canaries/canaries.ts";
+import type { Change } from "../cases/case-changes.ts";
 import { CaseDesk } from "../cases/case-desk.ts";
 import type { Case, Held } from "../cases/cases.ts";
-import type { Change } from "../cases/changes.ts";
-import { deriveKeys, type Keys } from "../keys/keys.ts";
+import { deriveKeys, type Keys } from "../keys/secret.ts";
 import type { Log } from "../log.ts";
 import type { BudgetSighting } from "../meter/budget-alerts.ts";
 import type { CounterStore } from "../meter/meter.ts";

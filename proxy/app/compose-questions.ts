@@ -1,13 +1,13 @@
 import type { AskedLeak, AskedPerson, LogAnswer, LogQuestions, LogSearch } from "../admin/log-questions.ts";
 import { askPerson, findPerson } from "../audit/ask-person.ts";
+import { auditKeys } from "../audit/audit-keys.ts";
 import { TooSlow } from "../audit/engine.ts";
 import type { AuditLog, QuestionEvent } from "../audit/event.ts";
-import { auditKeys } from "../audit/keys.ts";
 import type { LeakAnswer } from "../audit/leak.ts";
 import { searchLog } from "../audit/log-search.ts";
 import { policyLoads } from "../audit/policy-loads.ts";
 import { historyOf } from "../audit/user-history.ts";
-import { deriveKeys } from "../keys/keys.ts";
+import { deriveKeys } from "../keys/secret.ts";
 import type { Log } from "../log.ts";
 import type { Settings } from "../settings/settings.ts";
 import { askInThread } from "./leak-desk.ts";

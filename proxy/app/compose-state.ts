@@ -1,4 +1,4 @@
-import type { Readiness } from "../admin/http.ts";
+import type { Readiness } from "../admin/http-server.ts";
 import type { AuditLog } from "../audit/event.ts";
 import type { Log } from "../log.ts";
 import type { CounterStore } from "../meter/meter.ts";

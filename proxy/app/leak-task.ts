@@ -1,6 +1,6 @@
 import pg from "pg";
+import { auditKeys } from "../audit/audit-keys.ts";
 import { TooSlow } from "../audit/engine.ts";
-import { auditKeys } from "../audit/keys.ts";
 import { askLeak, CONTROLS, type LeakAnswer, type LeakList } from "../audit/leak.ts";
 import { NotInTable } from "../audit/people-table.ts";
 import { WrongQuestion } from "../audit/question-words.ts";

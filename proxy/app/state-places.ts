@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { trust } from "../fleet/redis-logins.ts";
 import { parseRedisUrl } from "../fleet/redis-url.ts";
-import { deriveKeys } from "../keys/keys.ts";
+import { deriveKeys } from "../keys/secret.ts";
 import type { SuspensionsOptions } from "../orders/suspensions.ts";
 import type { Settings } from "../settings/settings.ts";
 import { readAuthorities } from "../wire/tls.ts";

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Relation } from "../catalog/catalog.ts";
 import { quoteIdentifier, quoteLiteral, quoteQualified } from "../pg/quote.ts";
-import type { TokenColumn } from "../sql/tokens/columns.ts";
 import type { ValueColumn } from "../sql/tokens/documents.ts";
+import type { TokenColumn } from "../sql/tokens/token-columns.ts";
 import { looksLikeToken, MARKS, type Sealer, tokenShape, tokenStart, versionOf } from "../tokens/sealed.ts";
 import { turnedDocument, valuesIn } from "./token-documents.ts";
 

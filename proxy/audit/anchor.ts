@@ -1,5 +1,5 @@
+import { type AuditKeys, isSigned, type TrustedKeys } from "./audit-keys.ts";
 import type { Head } from "./chain.ts";
-import { type AuditKeys, isSigned, type TrustedKeys } from "./keys.ts";
 import type { Tree } from "./merkle.ts";
 
 /** The end of a chain as it is sent elsewhere, so that a missing tail shows. */

@@ -1,7 +1,7 @@
+import type { AuditKeys } from "./audit-keys.ts";
 import { coverageOf } from "./coverage.ts";
 import { coverageLines } from "./coverage-lines.ts";
 import { readForgotten } from "./forgotten.ts";
-import type { AuditKeys } from "./keys.ts";
 import { type EventDetails, readingsOf } from "./person-events.ts";
 import { type Period, withReadings } from "./readings.ts";
 import { hashesOfOne, kindOfValues } from "./subject-list.ts";

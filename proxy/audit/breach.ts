@@ -1,4 +1,4 @@
-import { type Identified, type Reason, reasonOf } from "./identify.ts";
+import { type Identified, type Reason, readingReason } from "./identify.ts";
 import type { MeasureTaken, ReadBy } from "./read-by.ts";
 
 /** What one of the users in question read. */
@@ -86,7 +86,7 @@ export function breachFigures(
   made: number,
 ): BreachFigures {
   const byReason = { with: 0, without: 0, both: 0, "not asked": 0 };
-  for (const person of affected) byReason[reasonOf(person)] += 1;
+  for (const person of affected) byReason[readingReason(person)] += 1;
   const groups = affected.some(({ group }) => group !== undefined);
   return {
     ...{ made, namespace, people: affected.length, byReason },

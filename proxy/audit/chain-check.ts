@@ -1,6 +1,6 @@
 import type { Anchor } from "./anchor.ts";
+import type { TrustedKeys } from "./audit-keys.ts";
 import { BEGINNING, type Head, isIntact, type Link, linkOf } from "./chain.ts";
-import type { TrustedKeys } from "./keys.ts";
 import { GrowingTree } from "./merkle.ts";
 import {
   type Checkpoint,

@@ -1,7 +1,7 @@
 import { access, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { AuditKeys } from "./audit-keys.ts";
 import { readSlots, writeSlots } from "./key-slots.ts";
-import type { AuditKeys } from "./keys.ts";
 import { MovingKey, randomKey, secretOf } from "./moving-keys.ts";
 import type { Recovered } from "./recover.ts";
 

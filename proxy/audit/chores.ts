@@ -1,6 +1,6 @@
 import type { Log } from "../log.ts";
 import type { Anchor, AnchorSink } from "./anchor.ts";
-import { codeOf } from "./problem.ts";
+import { codeOf } from "./error-code.ts";
 
 /** What the log does beside writing: none of it may end the process or hold up an event. */
 export class Chores {

@@ -1,5 +1,5 @@
 import type { Coverage } from "./coverage.ts";
-import { counted, minute, printable } from "./plain-text.ts";
+import { counted, minute, printable } from "./printable.ts";
 
 /** How many users of each kind are named. */
 const SHOWN = 5;

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { type AuditKeys, isSigned, type TrustedKeys } from "./keys.ts";
+import { type AuditKeys, isSigned, type TrustedKeys } from "./audit-keys.ts";
 import type { Period } from "./segments.ts";
 import { appendLines, linesOf } from "./side-file.ts";
 

@@ -1,4 +1,4 @@
-import type { AuditKeys } from "./keys.ts";
+import type { AuditKeys } from "./audit-keys.ts";
 import type { ReadPerson } from "./read-by.ts";
 import { hashesOfOne } from "./subject-list.ts";
 
@@ -51,7 +51,10 @@ function merged(id: string | undefined, people: readonly ReadPerson[]): Identifi
 /** What is known about the reason of a reading. */
 export type Reason = "with" | "without" | "both" | "not asked";
 
-export function reasonOf({ explained, unexplained }: Pick<ReadPerson, "explained" | "unexplained">): Reason {
+export function readingReason({
+  explained,
+  unexplained,
+}: Pick<ReadPerson, "explained" | "unexplained">): Reason {
   if (unexplained === 0) return explained === 0 ? "not asked" : "with";
   return explained === 0 ? "without" : "both";
 }

@@ -1,5 +1,5 @@
+import type { AuditKeys } from "./audit-keys.ts";
 import { forgottenHashes } from "./forgotten.ts";
-import type { AuditKeys } from "./keys.ts";
 import { checkWords } from "./question-words.ts";
 import type { Period } from "./readings.ts";
 import { type Victims, type VictimsQuestion, victimsOf } from "./victims.ts";

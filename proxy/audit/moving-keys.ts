@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { publicText, type SigningKey, signingKey } from "./keys.ts";
+import { publicText, type SigningKey, signingKey } from "./audit-keys.ts";
 
 /** A private key, with the seed that it is made from. */
 export interface Secret extends SigningKey {

@@ -1,4 +1,4 @@
-import type { AuditKeys } from "./keys.ts";
+import type { AuditKeys } from "./audit-keys.ts";
 import type { Readings } from "./readings.ts";
 import {
   type ForeignSegments,

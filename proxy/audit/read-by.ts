@@ -1,5 +1,5 @@
+import type { AuditKeys } from "./audit-keys.ts";
 import { type Coverage, coverageOf } from "./coverage.ts";
-import type { AuditKeys } from "./keys.ts";
 import { MEASURES, textList } from "./log-lines.ts";
 import { type Period, type Readings, withReadings } from "./readings.ts";
 

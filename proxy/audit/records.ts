@@ -1,6 +1,6 @@
 import { type Anchor, anchorText } from "./anchor.ts";
+import type { AuditKeys, SigningKey } from "./audit-keys.ts";
 import type { Head } from "./chain.ts";
-import type { AuditKeys, SigningKey } from "./keys.ts";
 import type { Tree } from "./merkle.ts";
 import type { Turn } from "./moving-keys.ts";
 

@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
+import type { AuditKeys } from "./audit-keys.ts";
 import type { Hold } from "./holds.ts";
-import type { AuditKeys } from "./keys.ts";
 import { type ClosedSegment, dropped, type LogRecord, recordOf } from "./records.ts";
 import {
   byWriter,

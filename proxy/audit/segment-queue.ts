@@ -1,7 +1,7 @@
 import { type Anchor, makeAnchor, type SegmentTree } from "./anchor.ts";
+import type { AuditKeys } from "./audit-keys.ts";
 import { type Head, roomFor, seal } from "./chain.ts";
 import type { Batch } from "./committer.ts";
-import type { AuditKeys } from "./keys.ts";
 import { GrowingTree } from "./merkle.ts";
 import type { MovingKey } from "./moving-keys.ts";
 import { openText } from "./ocsf.ts";

@@ -1,6 +1,6 @@
 import type { Log } from "../log.ts";
+import { codeOf } from "./error-code.ts";
 import { type AuditLog, aroundLog } from "./event.ts";
-import { codeOf } from "./problem.ts";
 
 /** Another place that lines go to once they are on disk. */
 export interface Sink {

@@ -1,4 +1,4 @@
-import type { AuditKeys } from "./keys.ts";
+import type { AuditKeys } from "./audit-keys.ts";
 
 /** A line of the list: an id, or a value by which the person is found. */
 export interface Listed {

@@ -1,7 +1,7 @@
 import type { KeyObject } from "node:crypto";
 import { type Anchor, isGenuine } from "./anchor.ts";
+import { isSigned, keyId, publicKeyOf, type TrustedKeys } from "./audit-keys.ts";
 import type { Head } from "./chain.ts";
-import { isSigned, keyId, publicKeyOf, type TrustedKeys } from "./keys.ts";
 import type { Tree } from "./merkle.ts";
 import {
   type Checkpoint,

@@ -1,4 +1,4 @@
-import type { AuditKeys } from "./keys.ts";
+import type { AuditKeys } from "./audit-keys.ts";
 import { type Database, drawAlike, matchPeople, peopleTable, refuseStrangeIds } from "./people-table.ts";
 import { WrongQuestion } from "./question-words.ts";
 import { hashesOfOne, idOnce, kindOfValues, type Listed } from "./subject-list.ts";

@@ -1,5 +1,5 @@
 import type { Source } from "./attribution/attribute.ts";
-import { minute, counted as plural, printable } from "./plain-text.ts";
+import { minute, counted as plural, printable } from "./printable.ts";
 import type { Counted, Suspect, WhoRead } from "./who-read.ts";
 
 /** What a question about leaked people said. */

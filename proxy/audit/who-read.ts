@@ -1,6 +1,6 @@
 import { type Attribution, attribute } from "./attribution/attribute.ts";
+import type { AuditKeys } from "./audit-keys.ts";
 import { type Coverage, coverageOf } from "./coverage.ts";
-import type { AuditKeys } from "./keys.ts";
 import { textList } from "./log-lines.ts";
 import { type Asked, type Period, type Readings, withReadings } from "./readings.ts";
 

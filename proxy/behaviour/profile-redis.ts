@@ -2,7 +2,7 @@ import { randomInt } from "node:crypto";
 import type { Result } from "ioredis";
 import { z } from "zod";
 import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "../fleet/redis-url.ts";
-import { Sealer } from "../fleet/sealed.ts";
+import { TextSealer } from "../fleet/sealed-texts.ts";
 import { parseJson } from "../orders/json-text.ts";
 import type { Summary } from "./peers.ts";
 import { type KeptProfile, parseProfile, profileText } from "./profile-text.ts";
@@ -77,10 +77,10 @@ const summarySchema = z.object({
  */
 export class RedisProfiles implements ProfileBackend {
   readonly #client: RedisClient;
-  readonly #sealer: Sealer;
+  readonly #sealer: TextSealer;
 
   constructor({ url, key, onProblem, ...options }: RedisProfilesOptions) {
-    this.#sealer = new Sealer(key);
+    this.#sealer = new TextSealer(key);
     this.#client = connectRedis(parseRedisUrl(url), options);
     this.#client.defineCommand("sluiceProfileRead", { numberOfKeys: 1, lua: READ });
     this.#client.defineCommand("sluiceProfileWrite", { numberOfKeys: 2, lua: WRITE });

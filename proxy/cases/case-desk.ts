@@ -1,5 +1,6 @@
 import type { Log } from "../log.ts";
 import { LineFile } from "../orders/line-file.ts";
+import { type AlertChange, type Change, type MadeChange, type Outcome, parseChange } from "./case-changes.ts";
 import { CaseRedis, type CaseRedisOptions } from "./case-redis.ts";
 import {
   type Case,
@@ -12,7 +13,6 @@ import {
   MOST_CHANGES,
   withAlert,
 } from "./cases.ts";
-import { type AlertChange, type Change, type MadeChange, type Outcome, parseChange } from "./changes.ts";
 
 export interface CaseDeskOptions {
   /** Keeps the changes across restarts, and shares them between the processes of a machine. */

@@ -1,6 +1,6 @@
 import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "../fleet/redis-url.ts";
-import { Sealer } from "../fleet/sealed.ts";
-import { type Change, parseChange } from "./changes.ts";
+import { TextSealer } from "../fleet/sealed-texts.ts";
+import { type Change, parseChange } from "./case-changes.ts";
 
 const KEY = "sluice:cases";
 const PLACE = "case";
@@ -21,12 +21,12 @@ export interface CaseRedisOptions {
 /** The changes that a fleet shares: a stream, sealed, read from where one was. */
 export class CaseRedis {
   readonly #client: RedisClient;
-  readonly #sealer: Sealer;
+  readonly #sealer: TextSealer;
   #last = START;
   #isNew = true;
 
   constructor({ url, key, ...options }: CaseRedisOptions) {
-    this.#sealer = new Sealer(key);
+    this.#sealer = new TextSealer(key);
     this.#client = connectRedis(parseRedisUrl(url), options);
     this.#client.on("error", () => {});
     // A Redis that is back may have lost its data, or is another.

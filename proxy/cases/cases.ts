@@ -1,4 +1,4 @@
-import type { AlertChange, Change, MadeChange, Outcome } from "./changes.ts";
+import type { AlertChange, Change, MadeChange, Outcome } from "./case-changes.ts";
 
 /** Alerts about one user, and what operators did about them. */
 export interface Case {

@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
 import type { Client } from "pg";
 import { assembled } from "./assembled.ts";
+import { buildRelations, type RelationRows } from "./build-relations.ts";
+import { buildTypes, type MultirangeRow, type TypeRow } from "./build-types.ts";
 import type { Catalog, CatalogCast, CatalogFunction, CatalogOperator } from "./catalog.ts";
 import * as queries from "./queries.ts";
-import { buildRelations, type RelationRows } from "./relations.ts";
 import { type DomainCodeRow, readDomainCode, readStoredCode } from "./stored-code.ts";
 import { inSnapshot } from "./transaction.ts";
-import { buildTypes, type MultirangeRow, type TypeRow } from "./types.ts";
 import { readLineages } from "./views.ts";
 
 /** Reads the whole catalog of the client's database as of one moment. */

@@ -1,8 +1,8 @@
 import { setImmediate } from "node:timers/promises";
+import type { RelationRows } from "./build-relations.ts";
 import type { ViewLineage } from "./catalog.ts";
 import { groupBy } from "./group.ts";
 import { readLineage } from "./lineage.ts";
-import type { RelationRows } from "./relations.ts";
 
 /** How long one stretch of this work may block sessions, in milliseconds. */
 const STRETCH_MS = 5;

@@ -9,6 +9,14 @@ import { checkWritableConditions } from "../sql/writable-conditions.ts";
 import { idleBesideActsAs, idleFences, unboundedUnnamed, unheldShapes } from "./applications.ts";
 import { type Check, Checked } from "./checked.ts";
 import {
+  idleCanaries,
+  idleOnCanary,
+  idlePurposes,
+  idleRules,
+  purposesOfNobody,
+  watchOfUncounted,
+} from "./idle-detection.ts";
+import {
   emptyTables,
   idleKeys,
   idleNone,
@@ -19,19 +27,11 @@ import {
   unreadClasses,
   unreadTables,
   unusedClasses,
-} from "./keys.ts";
+} from "./idle-keys.ts";
 import { nameSpaces } from "./name-spaces.ts";
-import { budgetOfNobody, hiddenTables, uncountedTables } from "./people.ts";
 import { coarseSubjects, forgottenTables } from "./subjects.ts";
+import { budgetOfNobody, hiddenTables, uncountedTables } from "./uncounted-people.ts";
 import { openToUnknown } from "./users.ts";
-import {
-  idleCanaries,
-  idleOnCanary,
-  idlePurposes,
-  idleRules,
-  purposesOfNobody,
-  watchOfUncounted,
-} from "./watch.ts";
 
 /*
  * All checks of a readable policy. A key without effect, or a table that counts no one, is always reported: its author

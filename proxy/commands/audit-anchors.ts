@@ -4,7 +4,7 @@ import { trustRedis } from "../app/state-places.ts";
 import { type AnchorFile, readAnchors } from "../audit/anchor.ts";
 import { anchorLines } from "../audit/redis-places.ts";
 import { connectRedis, parseRedisUrl } from "../fleet/redis-url.ts";
-import { misused, type Wrong } from "./command.ts";
+import { misused, type Wrong } from "./streams.ts";
 
 /** The flags that say where anchors were kept. */
 export const ANCHOR_FLAGS = {

@@ -1,11 +1,11 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type AuditKeys, auditKeys } from "../audit/keys.ts";
+import { type AuditKeys, auditKeys } from "../audit/audit-keys.ts";
 import type { Period } from "../audit/readings.ts";
 import { listSegments } from "../audit/segments.ts";
 import { timeOf } from "../audit/time-text.ts";
-import { deriveKeys, loadSecret } from "../keys/keys.ts";
-import { misused, type Wrong } from "./command.ts";
+import { deriveKeys, loadSecret } from "../keys/secret.ts";
+import { misused, type Wrong } from "./streams.ts";
 
 /**
  * Keys from the files that `--key-file` names, or from `SLUICE_KEY`. Several, because the secret may have been

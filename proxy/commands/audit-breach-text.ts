@@ -1,10 +1,10 @@
 import { type Affected, type BreachFigures, NOTHING_SHOWN, type Share } from "../audit/breach.ts";
 import type { Coverage } from "../audit/coverage.ts";
 import { csvLine } from "../audit/csv.ts";
-import { reasonOf } from "../audit/identify.ts";
-import { counted } from "../audit/plain-text.ts";
+import { readingReason } from "../audit/identify.ts";
+import { counted } from "../audit/printable.ts";
 import { coverageText } from "./audit-coverage-text.ts";
-import { minute, printable } from "./text.ts";
+import { minute, printable } from "./text-table.ts";
 
 /** What stands beside the figures. */
 interface Beside {
@@ -118,7 +118,7 @@ export function affectedCsv(affected: readonly Affected[]): string {
         new Date(person.last).toISOString(),
         String(person.statements),
         person.classes.join(" ") || (person.unsaid ? "not recorded" : "nothing"),
-        reasonOf(person),
+        readingReason(person),
       ]),
     ),
   ].join("");

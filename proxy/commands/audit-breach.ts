@@ -23,7 +23,7 @@ import {
   runQuestion,
 } from "./audit-question.ts";
 import { peopleReadBy } from "./audit-read-by.ts";
-import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
 
 const HELP = `usage: sluice audit breach --user NAME --out FOLDER [FLAGS]
 

@@ -1,7 +1,7 @@
 import type { Coverage } from "../audit/coverage.ts";
 import type { EventDetails } from "../audit/person-events.ts";
 import { coverageText } from "./audit-coverage-text.ts";
-import { minute, printable, table } from "./text.ts";
+import { minute, printable, table } from "./text-table.ts";
 
 /** Single events in which people of one name space were read, to look at one by one. */
 export interface EventsAnswer {

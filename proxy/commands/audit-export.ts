@@ -2,11 +2,11 @@ import { hash } from "node:crypto";
 import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import type { AuditKeys } from "../audit/audit-keys.ts";
 import type { BreachFigures } from "../audit/breach.ts";
 import { collectEvidence, type Evidence } from "../audit/evidence/collect.ts";
-import type { AuditKeys } from "../audit/keys.ts";
 import { WrongQuestion } from "../audit/question-words.ts";
-import { verifyLog } from "../audit/verify.ts";
+import { verifyLog } from "../audit/verify-log.ts";
 import { version } from "../version.ts";
 import { ANCHOR_FLAGS, readKeptAnchors } from "./audit-anchors.ts";
 import {
@@ -18,7 +18,7 @@ import {
   runQuestion,
 } from "./audit-question.ts";
 import { reportLine } from "./audit-verify.ts";
-import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
 
 const HELP = `usage: sluice audit export --case FOLDER [FLAGS]
 

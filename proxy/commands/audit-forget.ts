@@ -1,13 +1,13 @@
 import { parseArgs } from "node:util";
+import type { AuditKeys } from "../audit/audit-keys.ts";
 import { forget } from "../audit/forgotten.ts";
 import { type Hold, readHolds } from "../audit/holds.ts";
-import type { AuditKeys } from "../audit/keys.ts";
 import { listSegments, mayHold, readSegments } from "../audit/segments.ts";
 import { hashesOf, kindOfValues } from "../audit/subject-list.ts";
 import { isFolder, readKeys } from "./audit-arguments.ts";
 import { operator, putOnRecord } from "./audit-record.ts";
-import { complain, isWrong, STANDARD, type Streams } from "./command.ts";
-import { printable } from "./text.ts";
+import { complain, isWrong, STANDARD, type Streams } from "./streams.ts";
+import { printable } from "./text-table.ts";
 
 const HELP = `usage: sluice audit forget ID [ID …] [FLAGS]
 

@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { parseArgs } from "node:util";
+import type { AuditKeys } from "../audit/audit-keys.ts";
 import { type Hold, liftHold, placeHold, readHolds } from "../audit/holds.ts";
-import type { AuditKeys } from "../audit/keys.ts";
 import { readKeys, readLogFolder, readPeriod } from "./audit-arguments.ts";
 import { operator, putOnRecord } from "./audit-record.ts";
-import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
-import { minute, printable, table } from "./text.ts";
+import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
+import { minute, printable, table } from "./text-table.ts";
 
 const HELP = `usage: sluice audit hold                                  lists what is on hold
        sluice audit hold --why TEXT [--since T] [--until T]  places a hold

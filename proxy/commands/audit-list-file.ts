@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { type CalledColumn, listText, readSubjects, type SubjectList } from "../audit/subject-list.ts";
-import type { Wrong } from "./command.ts";
+import type { Wrong } from "./streams.ts";
 
 /** The list of people in the file that a flag names. */
 export async function listIn(

@@ -1,9 +1,9 @@
-import type { AuditKeys } from "../audit/keys.ts";
+import type { AuditKeys } from "../audit/audit-keys.ts";
 import { WrongQuestion } from "../audit/question-words.ts";
 import type { Period } from "../audit/readings.ts";
 import { readKeys, readLogFolder, readPeriod } from "./audit-arguments.ts";
 import { operator, putOnRecord } from "./audit-record.ts";
-import { complain, isWrong, misused, type Streams, type Wrong } from "./command.ts";
+import { complain, isWrong, misused, type Streams, type Wrong } from "./streams.ts";
 
 /** The flags of all commands that ask the log. */
 export const LOG_FLAGS = {

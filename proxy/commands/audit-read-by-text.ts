@@ -1,8 +1,8 @@
 import { csvLine } from "../audit/csv.ts";
-import { type Identified, type Reason, reasonOf } from "../audit/identify.ts";
+import { type Identified, type Reason, readingReason } from "../audit/identify.ts";
 import type { ReadBy } from "../audit/read-by.ts";
 import { coverageText } from "./audit-coverage-text.ts";
-import { minute, printable, table } from "./text.ts";
+import { minute, printable, table } from "./text-table.ts";
 
 /** Whom a user read, and who they are. */
 export interface ReadByAnswer {
@@ -64,7 +64,7 @@ export function countsOf(people: readonly Identified[]): readonly string[] {
     ...(masks > 0 ? [`of ${masks} nothing that has a class was shown in the clear`] : []),
     ...(unsaid > 0 ? [`of ${unsaid} older lines do not say what was shown`] : []),
     ...(Object.keys(REASONS) as Reason[]).flatMap((reason) => {
-      const count = people.filter((person) => reasonOf(person) === reason).length;
+      const count = people.filter((person) => readingReason(person) === reason).length;
       return count === 0 ? [] : [`${count} ${REASONS[reason]}`];
     }),
   ];
@@ -80,7 +80,7 @@ function row(person: Identified): readonly (string | number)[] {
     minute(last),
     statements,
     shownOf(person),
-    reasonOf(person),
+    readingReason(person),
   ];
 }
 
@@ -104,7 +104,7 @@ export function readByCsv({ people }: ReadByAnswer): string {
         new Date(person.last).toISOString(),
         String(person.statements),
         shownOf(person),
-        reasonOf(person),
+        readingReason(person),
       ]),
     ),
   ].join("");
@@ -112,6 +112,6 @@ export function readByCsv({ people }: ReadByAnswer): string {
 
 export function readByJson({ user, namespace, found, people, forgotten }: ReadByAnswer): string {
   const { statements, rows, notCovered } = found;
-  const list = people.map((person) => ({ ...person, id: person.id ?? null, reason: reasonOf(person) }));
+  const list = people.map((person) => ({ ...person, id: person.id ?? null, reason: readingReason(person) }));
   return `${JSON.stringify({ user, namespace, statements, rows, forgotten, people: list, notCovered }, null, 2)}\n`;
 }

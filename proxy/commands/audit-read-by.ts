@@ -17,7 +17,7 @@ import {
   runQuestion,
 } from "./audit-question.ts";
 import { type ReadByAnswer, readByCsv, readByJson, readByText } from "./audit-read-by-text.ts";
-import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
 
 const HELP = `usage: sluice audit read-by USER [FLAGS]
 

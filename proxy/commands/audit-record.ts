@@ -1,7 +1,7 @@
 import { userInfo } from "node:os";
 import type { AuditEvent } from "../audit/event.ts";
 import { openFileLog } from "../audit/file-log.ts";
-import { deriveKeys, loadSecret } from "../keys/keys.ts";
+import { deriveKeys, loadSecret } from "../keys/secret.ts";
 import { createLog } from "../log.ts";
 
 /** Puts what a command does on record in a log of files; throws when it is not on disk afterwards. */

@@ -13,7 +13,7 @@ import {
   recordQuestion,
   runQuestion,
 } from "./audit-question.ts";
-import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
 
 const HELP = `usage: sluice audit subject ID [FLAGS]
 

@@ -3,12 +3,12 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Anchor } from "../audit/anchor.ts";
+import { keyId } from "../audit/audit-keys.ts";
 import type { WriterReport } from "../audit/chain-check.ts";
-import { keyId } from "../audit/keys.ts";
-import { verifyLog } from "../audit/verify.ts";
+import { verifyLog } from "../audit/verify-log.ts";
 import { ANCHOR_FLAGS, readKeptAnchors } from "./audit-anchors.ts";
 import { readFolder, readKeys } from "./audit-arguments.ts";
-import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
+import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
 
 const HELP = `usage: sluice audit verify FOLDER [FLAGS]
 

@@ -8,7 +8,7 @@ import {
   suspectRow,
 } from "../audit/who-read-words.ts";
 import { coverageText } from "./audit-coverage-text.ts";
-import { table } from "./text.ts";
+import { table } from "./text-table.ts";
 
 /** The answer to "who read them?": what is known, what follows from it, what does not. */
 export function answerText(answer: WhoRead, asked: AskedWords & { readonly top: number }): string {

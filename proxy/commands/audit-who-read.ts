@@ -21,7 +21,7 @@ import {
   runQuestion,
 } from "./audit-question.ts";
 import { answerText } from "./audit-who-read-text.ts";
-import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
 
 const HELP = `usage: sluice audit who-read --subjects FILE [FOLDER] [FLAGS]
 

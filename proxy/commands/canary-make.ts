@@ -5,7 +5,7 @@ import { stringify } from "yaml";
 import { controlConnection } from "../app/control.ts";
 import { parseUpstream } from "../wire/upstream-uri.ts";
 import { type Decoy, type DecoyColumn, makeDecoys, type Row } from "./canary-decoys.ts";
-import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
+import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
 
 const HELP = `usage: sluice canary make --table SCHEMA.TABLE --upstream URI [FLAGS]
 

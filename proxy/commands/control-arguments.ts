@@ -5,7 +5,7 @@ import type { SuspensionsOptions } from "../orders/suspensions.ts";
 import { readSettings, type Settings } from "../settings/settings.ts";
 import { isFolder } from "./audit-arguments.ts";
 import { operator } from "./audit-record.ts";
-import { misused, type Wrong } from "./command.ts";
+import { misused, type Wrong } from "./streams.ts";
 
 /** What the commands that steer running proxies share. */
 export interface Control {

@@ -1,6 +1,6 @@
 import { openSuspensions, type Reached, type Suspensions } from "../orders/suspensions.ts";
-import { complain, isWrong, type Streams, type Wrong } from "./command.ts";
 import { type Control, placesOf } from "./control-arguments.ts";
+import { complain, isWrong, type Streams, type Wrong } from "./streams.ts";
 
 /** What became of an order. */
 export interface Order {

@@ -2,10 +2,10 @@ import { parseArgs } from "node:util";
 import type { Addition } from "../orders/measures.ts";
 import type { Reached, Suspensions } from "../orders/suspensions.ts";
 import { durationSeconds } from "../policy/units.ts";
-import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
 import { type Control, readControl } from "./control-arguments.ts";
 import { actOnFleet, begin } from "./control-order.ts";
-import { minute, printable, table } from "./text.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
+import { minute, printable, table } from "./text-table.ts";
 
 const USAGE = `usage: sluice grant USER --budget 1d=+300 --for 4h --why TEXT [--by NAME] [FLAGS]
        sluice grant USER --revoke --why TEXT [--by NAME] [FLAGS]

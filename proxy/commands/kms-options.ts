@@ -3,7 +3,7 @@ import type { KmsAccess } from "../keys/kms/access.ts";
 import { unwrapRing } from "../keys/kms/kms.ts";
 import { readSecretText } from "../keys/secret-file.ts";
 import { parseTokenRing, type TokenKeys, type TokenRing } from "../keys/token-keys.ts";
-import { isWrong, type Wrong } from "./command.ts";
+import { isWrong, type Wrong } from "./streams.ts";
 
 /** The options of commands that read a key ring, for `parseArgs`. */
 export const KEY_OPTIONS = {

@@ -1,12 +1,12 @@
 import { parseArgs } from "node:util";
 import { controlConnection } from "../app/control.ts";
 import { Catalogs } from "../catalog/catalogs.ts";
-import { deriveKeys, randomSecret } from "../keys/keys.ts";
+import { deriveKeys, randomSecret } from "../keys/secret.ts";
 import type { PolicySet } from "../policy/compile.ts";
 import { describeProblem } from "../policy/problems.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
 import { loadPolicies } from "../policy-files/load.ts";
-import { type AskedPerson, explained, personProblem } from "../session/decide/explained.ts";
+import { type AskedPerson, explained, personProblem } from "../session/decide/explain-statement.ts";
 import { readSettings, type Settings } from "../settings/settings.ts";
 import { explanationText } from "../sql/explanation.ts";
 import { parseUpstream } from "../wire/upstream.ts";

@@ -1,8 +1,8 @@
 import { parseArgs } from "node:util";
 import { type Learned, learnedOf } from "../audit/learned.ts";
 import { LOG_FLAGS, LOG_HELP, readLogQuestion, recordQuestion, runQuestion } from "./audit-question.ts";
-import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
-import { minute, printable } from "./text.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
+import { minute, printable } from "./text-table.ts";
 
 const HELP = `usage: sluice policy learn ACCOUNT [FLAGS]
 

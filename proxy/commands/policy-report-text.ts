@@ -1,5 +1,5 @@
 import { AMOUNTS, type Amount, type DailyUse, type Decided, type Report } from "../audit/report.ts";
-import { minute, printable, table } from "./text.ts";
+import { minute, printable, table } from "./text-table.ts";
 
 /** Longer statements are cut: the JSON has all of them. */
 const LONGEST = 90;

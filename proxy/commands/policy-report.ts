@@ -2,8 +2,8 @@ import { parseArgs } from "node:util";
 import { checkKeys } from "../audit/question-words.ts";
 import { reportOf } from "../audit/report.ts";
 import { LOG_FLAGS, LOG_HELP, readLogQuestion, recordQuestion, runQuestion } from "./audit-question.ts";
-import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
 import { reportText } from "./policy-report-text.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
 
 const HELP = `usage: sluice policy report [FLAGS]
 

@@ -2,11 +2,11 @@ import { parseArgs } from "node:util";
 import pg from "pg";
 import { controlConnection } from "../app/control.ts";
 import type { Catalog } from "../catalog/catalog.ts";
-import { readComments } from "../catalog/comments.ts";
+import { readComments } from "../catalog/column-comments.ts";
 import { readCatalog } from "../catalog/snapshot.ts";
-import { suggestPolicy } from "../suggest/document.ts";
+import { suggestPolicy } from "../suggest/suggest-policy.ts";
 import { parseUpstream } from "../wire/upstream.ts";
-import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
+import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
 
 const HELP = `usage: sluice policy suggest --upstream URI
 

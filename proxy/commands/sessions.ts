@@ -4,11 +4,11 @@ import { readSessions, type SessionInfo } from "../fleet/session-registry.ts";
 import { createLog, type Log } from "../log.ts";
 import { createRedisStore } from "../meter/store-redis.ts";
 import type { BudgetWindow } from "../policy/policy.ts";
-import { peopleToTenths } from "../policy/prices.ts";
-import { complain, STANDARD, type Streams } from "./command.ts";
+import { peopleToTenths } from "../policy/price-units.ts";
 import { readControl } from "./control-arguments.ts";
 import { begin } from "./control-order.ts";
-import { minute, printable, table } from "./text.ts";
+import { complain, STANDARD, type Streams } from "./streams.ts";
+import { minute, printable, table } from "./text-table.ts";
 
 const USAGE = `usage: sluice sessions [--redis URI] [--key-file FILE]
 

@@ -1,6 +1,6 @@
-import { STANDARD, type Streams } from "./command.ts";
 import { readControl } from "./control-arguments.ts";
 import { actOnFleet, begin } from "./control-order.ts";
+import { STANDARD, type Streams } from "./streams.ts";
 
 const USAGE = `usage: sluice suspend USER --why TEXT [--by NAME] [--redis URI] [--key-file FILE] [--audit FOLDER]
 

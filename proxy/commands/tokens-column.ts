@@ -16,13 +16,13 @@ import type { Policy } from "../policy/policy.ts";
 import { describeProblem } from "../policy/problems.ts";
 import { loadPolicies } from "../policy-files/load.ts";
 import { indexStatements, uniqueStatement } from "../sql/tokens/blind-definitions.ts";
-import { tokenColumnsOf } from "../sql/tokens/columns.ts";
+import { tokenColumnsOf } from "../sql/tokens/token-columns.ts";
 import { carriedBy } from "../tokens/blind-index.ts";
 import { canaryProblem } from "../tokens/canary.ts";
 import { Sealer } from "../tokens/sealed.ts";
 import { parseUpstream } from "../wire/upstream.ts";
-import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
 import { KEY_OPTIONS, type KeyOptions, KMS_USAGE, keysBy } from "./kms-options.ts";
+import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
 
 type Order = Turn | "verify";
 

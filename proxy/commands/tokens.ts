@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { parseArgs } from "node:util";
-import { KmsError } from "../keys/kms/http.ts";
 import { kmsNamed, wrappedKey } from "../keys/kms/kms.ts";
+import { KmsError } from "../keys/kms/kms-request.ts";
 import { canaryToken } from "../tokens/canary.ts";
 import { Sealer } from "../tokens/sealed.ts";
-import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
 import { accessBy, KEY_OPTIONS, type KeyOptions, KMS_USAGE, keysBy } from "./kms-options.ts";
+import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./streams.ts";
 
 const USAGE = `usage: sluice tokens key [--version NUMBER] [--kms KEY] [options]
        sluice tokens canary [options]

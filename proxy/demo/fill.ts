@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { Client } from "pg";
-import { copyIn, copyLine } from "./copy.ts";
-import { type Amounts, customerAt, messageAt, paymentAt, ticketAt } from "./people.ts";
-import { CONSTRAINTS, DEMO_USERS, TABLES } from "./schema.ts";
+import { CONSTRAINTS, DEMO_USERS, TABLES } from "./demo-schema.ts";
+import { copyIn, copyLine } from "./load-rows.ts";
+import { type Amounts, customerAt, messageAt, paymentAt, ticketAt } from "./made-up-people.ts";
 
 /** Called periodically while rows are inserted. */
 export type Progress = (table: string, done: number, total: number) => void;

@@ -1,5 +1,5 @@
 import { startDesk } from "./desk.ts";
-import { customerAt } from "./people.ts";
+import { customerAt } from "./made-up-people.ts";
 import type { Screen } from "./screen.ts";
 
 /** What two agents were shown by one application. */

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { Client, DatabaseError, Query } from "pg";
-import { customerAt } from "./people.ts";
-import { uriFor } from "./schema.ts";
+import { uriFor } from "./demo-schema.ts";
+import { customerAt } from "./made-up-people.ts";
 import type { Screen } from "./screen.ts";
 import { type AtTheDesk, atTheDesk } from "./tour-desk.ts";
 

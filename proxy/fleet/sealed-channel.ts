@@ -1,6 +1,6 @@
 import { Cluster } from "ioredis";
 import { type ConnectOptions, connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
-import { Sealer } from "./sealed.ts";
+import { TextSealer } from "./sealed-texts.ts";
 
 export interface SealedChannelOptions extends ConnectOptions {
   readonly url: string;
@@ -15,7 +15,7 @@ export interface SealedChannelOptions extends ConnectOptions {
 export class SealedChannel {
   readonly #client: RedisClient;
   readonly #listener: RedisClient;
-  readonly #sealer: Sealer;
+  readonly #sealer: TextSealer;
   readonly #place: string;
 
   /** `place` says what the messages are for. `receive` gets the JSON value of each message on `channels`. */
@@ -25,7 +25,7 @@ export class SealedChannel {
     channels: readonly string[],
     receive: (message: unknown) => Promise<void>,
   ) {
-    this.#sealer = new Sealer(options.key);
+    this.#sealer = new TextSealer(options.key);
     this.#place = place;
     const address = parseRedisUrl(options.url);
     this.#client = connectRedis(address, options);

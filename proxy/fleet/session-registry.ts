@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import type { Log } from "../log.ts";
 import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
-import { Sealer } from "./sealed.ts";
+import { TextSealer } from "./sealed-texts.ts";
 
 /** An open session, as operators see it. */
 export interface SessionInfo {
@@ -75,7 +75,7 @@ export interface OpenSessions {
 /** Reports to the fleet every two seconds who is connected here. Returns a function that stops it. */
 export function registerSessions(options: RegistryOptions, sessions: OpenSessions): () => Promise<void> {
   const client = connect(options);
-  const sealer = new Sealer(options.key);
+  const sealer = new TextSealer(options.key);
   const instance = randomUUID();
   // The counter store reports an unreachable Redis.
   client.on("error", () => {});
@@ -111,7 +111,7 @@ export function registerSessions(options: RegistryOptions, sessions: OpenSession
 /** All sessions of the fleet, oldest first. Rejects if Redis cannot be reached. */
 export async function readSessions(options: RegistryOptions): Promise<readonly SessionInfo[]> {
   const client = connect(options);
-  const sealer = new Sealer(options.key);
+  const sealer = new TextSealer(options.key);
   try {
     await new Promise((resolve, reject) => client.once("ready", resolve).once("error", reject));
     const sessions: SessionInfo[] = [];

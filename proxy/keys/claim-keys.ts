@@ -2,7 +2,7 @@ import { createSecretKey, type KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { createLocalJWKSet, createRemoteJWKSet, type JSONWebKeySet, type JWTVerifyGetKey } from "jose";
-import { loadSecret } from "./keys.ts";
+import { loadSecret } from "./secret.ts";
 
 /** The location of the keys that sign claims. */
 export interface KeySource {

@@ -1,4 +1,4 @@
-import { parseSecret } from "./keys.ts";
+import { parseSecret } from "./secret.ts";
 
 /** The keys of tokens at rest, by version. Values are written under the active one; all of them are read. */
 export interface TokenKeys {

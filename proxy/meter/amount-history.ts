@@ -1,4 +1,4 @@
-import { SLICES, SLICES_READ, type Span } from "./windows.ts";
+import { SLICES, SLICES_READ, type Span } from "./budget-windows.ts";
 
 /** How much an account has read (rows, bytes, lookups), in slices of every length: see `SLICES`. */
 export class AmountHistory {

@@ -1,7 +1,7 @@
 import type { BudgetWindow } from "../policy/policy.ts";
+import type { Spans } from "./budget-windows.ts";
 import type { Grant, WindowUse } from "./meter.ts";
 import { nearlyFull } from "./scopes.ts";
-import type { Spans } from "./windows.ts";
 
 /** The script's reply: see `chargeScript`. */
 export interface Answer {

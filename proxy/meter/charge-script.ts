@@ -1,6 +1,6 @@
-import { PERSON } from "../policy/prices.ts";
+import { PERSON } from "../policy/price-units.ts";
+import { FINEST_SLICE, SLICE_FACTOR, SLICE_LEVELS, SLICES, SLICES_READ } from "./budget-windows.ts";
 import { SHARED_CLOCK } from "./shared-clock.ts";
-import { FINEST_SLICE, SLICE_FACTOR, SLICE_LEVELS, SLICES, SLICES_READ } from "./windows.ts";
 
 /** The keys of one scope, in the order in which `CHARGE` takes them after the clock's. */
 export const SCOPE_KEYS = ["people", "rows", "bytes", "lookups", "changes", "fraction", "keep"] as const;

@@ -1,6 +1,6 @@
 import type { BudgetWindow } from "../policy/policy.ts";
+import { type BudgetScope, scopeOf } from "./budget-windows.ts";
 import type { Account, WindowUse } from "./meter.ts";
-import { type BudgetScope, scopeOf } from "./windows.ts";
 
 /** What stands for one scope of an account (`of`: for reveals of a class in it): two accounts with the same parts share its count. */
 export function scopeParts(account: Account, scope: BudgetScope, of?: string): readonly string[] {

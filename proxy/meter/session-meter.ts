@@ -2,11 +2,11 @@ import { performance } from "node:perf_hooks";
 import { LRUCache } from "lru-cache";
 import type { BudgetWindow } from "../policy/policy.ts";
 import type { Refusal } from "../wire/refusal.ts";
+import { nearlyUsedUp } from "./budget-refusal.ts";
+import { graceOf, spansOf } from "./budget-windows.ts";
 import { costOf } from "./costs.ts";
 import type { Account, Batch, CounterStore, Grant, Meter, Price, Reveal, WindowUse } from "./meter.ts";
-import { nearlyUsedUp } from "./refusal.ts";
 import { scopeParts } from "./scopes.ts";
-import { graceOf, spansOf } from "./windows.ts";
 
 const ALL: Grant = { kind: "all" };
 

@@ -1,10 +1,10 @@
 import { performance } from "node:perf_hooks";
-import { PERSON, peopleFor } from "../policy/prices.ts";
+import { PERSON, peopleFor } from "../policy/price-units.ts";
 import { AmountHistory } from "./amount-history.ts";
+import { lacksBytes, type Span, type Spans, spansOf } from "./budget-windows.ts";
 import { costOf, unitsOf } from "./costs.ts";
 import type { Account, Batch, CounterStore, Grant, OnUsed, WindowUse } from "./meter.ts";
 import { nearlyFull, scopeParts } from "./scopes.ts";
-import { lacksBytes, type Span, type Spans, spansOf } from "./windows.ts";
 
 export interface MemoryStoreOptions {
   /** Unix time in milliseconds. The default does not step when the machine's clock is set. */

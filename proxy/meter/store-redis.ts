@@ -5,13 +5,13 @@ import { warnOfEviction } from "../fleet/redis-eviction.ts";
 import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "../fleet/redis-url.ts";
 import { KeyedHash } from "../keys/keyed-hash.ts";
 import type { Log } from "../log.ts";
+import { lacksBytes, type Spans, spansOf } from "./budget-windows.ts";
 import { type Answer, grantOf, readAnswer } from "./charge-answer.ts";
 import { CHARGE, MEASURES, PERSON_BYTES, SCOPE_KEYS } from "./charge-script.ts";
 import { costOf, unitsOf } from "./costs.ts";
 import type { Account, Batch, CounterStore, Grant, OnUsed, WindowUse } from "./meter.ts";
 import { scopeParts } from "./scopes.ts";
 import { hasJumped, Witness } from "./shared-clock.ts";
-import { lacksBytes, type Spans, spansOf } from "./windows.ts";
 
 declare module "ioredis" {
   interface RedisCommander<Context> {

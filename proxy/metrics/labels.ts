@@ -1,6 +1,6 @@
 import type { StatementEvent } from "../audit/event.ts";
 import { TAGS, UNKNOWN_TAG } from "../pg/statements.ts";
-import { reasonOf } from "../policy/rules/all.ts";
+import { keyReason } from "../policy/rules/all.ts";
 
 /** Values of labels: closed lists. Any other value becomes "other", so that no client can create a series. */
 
@@ -67,7 +67,7 @@ export function denialReason({ rule, role, sqlstate = "" }: StatementEvent): str
   if (rule === own) return "statement_kind";
   if (rule?.startsWith(`${own}.`)) {
     const [key = "", ...rest] = rule.slice(own.length + 1).split(".");
-    const reason = reasonOf(key) ?? "other";
+    const reason = keyReason(key) ?? "other";
     return reason === "budget" ? measureOf(rest) : reason;
   }
   // The budget may be set in a role that this one extends.

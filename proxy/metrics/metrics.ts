@@ -1,9 +1,9 @@
 import { type BudgetMetrics, budgetMetrics } from "./budgets.ts";
 import { METRICS } from "./definitions.ts";
 import { gauge, type Numbers, processRegistry } from "./series.ts";
-import { type SessionMetrics, sessionMetrics } from "./sessions.ts";
-import { type StateMetrics, stateMetrics } from "./state.ts";
-import { type StatementMetrics, statementMetrics } from "./statements.ts";
+import { type SessionMetrics, sessionMetrics } from "./session-metrics.ts";
+import { type StateMetrics, stateMetrics } from "./state-metrics.ts";
+import { type StatementMetrics, statementMetrics } from "./statement-metrics.ts";
 
 export type { Numbers } from "./series.ts";
 

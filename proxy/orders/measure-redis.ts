@@ -1,7 +1,7 @@
 import type { Result } from "ioredis";
 import { Cluster } from "ioredis";
 import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "../fleet/redis-url.ts";
-import { Sealer } from "../fleet/sealed.ts";
+import { TextSealer } from "../fleet/sealed-texts.ts";
 import { type Measure, Measures, parseMeasure } from "./measures.ts";
 
 declare module "ioredis" {
@@ -42,12 +42,12 @@ export interface MeasureRedisOptions {
 export class MeasureRedis {
   readonly #client: RedisClient;
   readonly #listener: RedisClient;
-  readonly #sealer: Sealer;
+  readonly #sealer: TextSealer;
   #isRefused = false;
 
   constructor({ url, key, onNews, onProblem, ...options }: MeasureRedisOptions) {
     const address = parseRedisUrl(url);
-    this.#sealer = new Sealer(key);
+    this.#sealer = new TextSealer(key);
     this.#client = connectRedis(address, options);
     this.#client.defineCommand("sluiceMeasure", { numberOfKeys: 1, lua: PUT });
     // A connection that listens cannot send other commands (Redis docs, "Redis Pub/Sub").

@@ -1,18 +1,18 @@
 import type { Catalog, CatalogType, Column, Relation } from "../catalog/catalog.ts";
 import { quoteQualified } from "../pg/quote.ts";
 import { MARKS, type TokenForm } from "../tokens/sealed.ts";
+import { checkRowCondition, checkUse } from "./check-uses.ts";
 import { checkDocuments } from "./documents-against-catalog.ts";
-import { parseMaskExpression } from "./expressions.ts";
 import { maskSql } from "./masks/all.ts";
 import type { MaskedType } from "./masks/mask.ts";
-import { capacity } from "./masks/text.ts";
+import { capacity } from "./masks/mask-text.ts";
 import { missingColumnHint, missingColumns, missingTableHint } from "./missing.ts";
 import type { MarkedCanaries, Policy, StoredClass, TablePolicy } from "./policy.ts";
+import { parseMaskExpression } from "./policy-sql.ts";
 import { type PolicyProblem, sortProblems } from "./problems.ts";
 import { ROLE_RULES } from "./rules/all.ts";
 import type { Database, Report, RoleRule } from "./rules/rule.ts";
 import { resolvePath } from "./subject-path.ts";
-import { checkRowCondition, checkUse } from "./uses.ts";
 
 /**
  * Compares a policy with one database and returns what does not match. An error: the policy names a table or column

@@ -1,6 +1,6 @@
 import type { PolicyDocument } from "./document.ts";
-import { parseCondition, placeholders } from "./expressions.ts";
 import { type Canaries, canaryKey, type MarkedCanaries, type Place, type TablePolicy } from "./policy.ts";
+import { parseCondition, placeholders } from "./policy-sql.ts";
 import type { Problems } from "./problems.ts";
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;

@@ -7,10 +7,10 @@ import {
 import { decodeError, errorResponse, isError } from "../wire/errors.ts";
 import { type FrameReader, ProtocolViolation } from "../wire/frames.ts";
 import { Backend, BodyReader } from "../wire/messages.ts";
+import { deallocated } from "./held-requests.ts";
 import { OwnQuery, Passed } from "./pool-requests.ts";
 import type { PoolSession } from "./pool-session.ts";
 import { missing } from "./preparing.ts";
-import { deallocated } from "./requests.ts";
 
 /** The server's messages on their way to the session that holds the connection. */
 export class Answers {

@@ -1,5 +1,5 @@
 import { type LegNote, OwnRequest } from "../protocol/leg-notes.ts";
-import type { Change, Names } from "../protocol/names.ts";
+import type { Change, Names } from "../protocol/object-names.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { ClientStatement, ServerStatements } from "./server-statements.ts";
 

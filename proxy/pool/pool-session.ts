@@ -1,5 +1,5 @@
 import type { Ledger } from "../protocol/ledger.ts";
-import type { Names } from "../protocol/names.ts";
+import type { Names } from "../protocol/object-names.ts";
 import type { Request } from "../protocol/requests.ts";
 import type { Residue } from "../sql/session-residue.ts";
 import type { Refusal } from "../wire/refusal.ts";

@@ -7,8 +7,8 @@ import { type Frame, type FrameReader, frameOf } from "../wire/frames.ts";
 import { flushMessage } from "../wire/frontend-messages.ts";
 import { Frontend } from "../wire/messages.ts";
 import { Answers } from "./answers.ts";
+import { Requests } from "./held-requests.ts";
 import { Passed } from "./pool-requests.ts";
-import { Requests } from "./requests.ts";
 import { Tenancy, type TenancyOptions } from "./tenancy.ts";
 import { Unheard } from "./unheard.ts";
 

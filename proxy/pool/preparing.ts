@@ -1,4 +1,4 @@
-import type { Change } from "../protocol/names.ts";
+import type { Change } from "../protocol/object-names.ts";
 import type { Request } from "../protocol/requests.ts";
 import { type Residue, residueOfPreparing } from "../sql/session-residue.ts";
 import { textKey } from "../sql/text-key.ts";

@@ -1,6 +1,6 @@
 import { Barrier } from "../protocol/barrier.ts";
 import { Ledger } from "../protocol/ledger.ts";
-import { Names } from "../protocol/names.ts";
+import { Names } from "../protocol/object-names.ts";
 import type { LegUser, ServerLeg } from "../protocol/server-leg.ts";
 import type { Residue } from "../sql/session-residue.ts";
 import { errorResponse, isLongError } from "../wire/errors.ts";

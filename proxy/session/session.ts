@@ -20,11 +20,11 @@ import { unrecordedAnswer } from "./decide/recording.ts";
 import { GuardedRelay } from "./guarded/guarded.ts";
 import { Trace } from "./record/audit-recorder.ts";
 import { DirectLeg } from "./relay/direct-leg.ts";
-import { checkClientType, reasonOf, SERVER_LOST, Side } from "./relay/peers.ts";
 import type { Relay } from "./relay/relay.ts";
+import { checkClientType, endReasonOf, SERVER_LOST, Side } from "./relay/side.ts";
 import { TokenLeg } from "./tokens/token-leg.ts";
 import { TransparentRelay } from "./transparent/transparent.ts";
-import { WatchedRelay } from "./watched/watched.ts";
+import { WatchedRelay } from "./watched/watched-relay.ts";
 
 export type { SessionParts } from "./context/parts.ts";
 
@@ -379,7 +379,7 @@ class Session implements Timed, LegUser {
     const { socket } = this.#client;
     const told = this.#trace.refer(refusal);
     if (!this.#sentMidMessage && socket.writable) socket.write(errorResponse(told));
-    this.#finish(reasonOf(refusal), told);
+    this.#finish(endReasonOf(refusal), told);
   }
 
   /** What is on record may still leave; the end of a session does not wait for the disk. */

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
 import { parseArgs } from "node:util";
 import { isMap, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
-import { loadSecret } from "../keys/keys.ts";
+import { loadSecret } from "../keys/secret.ts";
 import { readSecretText } from "../keys/secret-file.ts";
 import {
   allForms,

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { parseSecret } from "../keys/keys.ts";
-import { isSafe } from "../keys/kms/http.ts";
+import { isSafe } from "../keys/kms/kms-request.ts";
+import { parseSecret } from "../keys/secret.ts";
 import { parseTokenRing } from "../keys/token-keys.ts";
 import { parseNetwork } from "../policy/networks.ts";
 import { parseUpstream } from "../wire/upstream-uri.ts";

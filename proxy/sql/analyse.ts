@@ -3,9 +3,9 @@ import { Allowance } from "./bind/effort.ts";
 import { bindAll } from "./binding.ts";
 import { editsOf } from "./emit/emit.ts";
 import { applyEdits } from "./emit/rewrite.ts";
-import { judgeAll } from "./judging.ts";
+import { judgeAll } from "./judge-text.ts";
 import type { Constants } from "./parse/constants.ts";
-import { type ParsedText, parseText } from "./parse/parse.ts";
+import { type ParsedText, parseText } from "./parse/parse-text.ts";
 import { Source } from "./parse/source.ts";
 import { isExpected, Refused, refusalOf, wordsOf } from "./refused.ts";
 import { type Copied, peopleCopied } from "./rules/copied-values.ts";
@@ -16,7 +16,7 @@ import type { StageName } from "./stages.ts";
 import { refusedStatements, survey } from "./survey.ts";
 import type { Verdict } from "./verdict.ts";
 import { faultOf } from "./verify/verify.ts";
-import { countingScope, mayCopy, uncounted, watched, withCopies, withPlans } from "./watched.ts";
+import { countingScope, mayCopy, uncounted, watched, withCopies, withPlans } from "./watched-text.ts";
 
 /**
  * Called for each fault that the verification pass finds, such as an unqualified relation or an unplanned change. Such

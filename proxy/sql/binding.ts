@@ -1,9 +1,9 @@
 import type { Relation } from "../catalog/catalog.ts";
-import { bindStatement } from "./bind/bind.ts";
+import { bindStatement } from "./bind/bind-statement.ts";
 import type { BoundStatement } from "./bind/bound.ts";
 import { type Allowance, Effort } from "./bind/effort.ts";
 import { UnknownSyntax } from "./parse/grammar.ts";
-import { type RawStatement, tooComplex } from "./parse/parse.ts";
+import { type RawStatement, tooComplex } from "./parse/parse-text.ts";
 import { Refused } from "./refused.ts";
 import type { Scope } from "./scope.ts";
 import type { Sights } from "./sight.ts";

@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Catalog } from "../catalog/catalog.ts";
-import { placeholders } from "../policy/expressions.ts";
 import type { Policy, Role } from "../policy/policy.ts";
+import { placeholders } from "../policy/policy-sql.ts";
 import { conditionsOf } from "../policy/rules/all.ts";
 import { refuse } from "../wire/refusal.ts";
 import { analyse, type OnLeftover, type OnStage } from "./analyse.ts";
@@ -11,9 +11,9 @@ import { isUnrestricted, type Scope } from "./scope.ts";
 import { isShareable, keyWithLiterals, type Shape, shapeOf } from "./shape.ts";
 import type { StageName } from "./stages.ts";
 import { surveyLong } from "./survey.ts";
-import { fitsShape, instantiate, type Template } from "./template.ts";
 import { textKey } from "./text-key.ts";
 import type { Statement, Verdict } from "./verdict.ts";
+import { fitsShape, instantiate, type Template } from "./verdict-template.ts";
 
 /** The maximum total weight of all verdicts, in bytes. */
 const MAXIMUM_BYTES = 64 * 1024 * 1024;

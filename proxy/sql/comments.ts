@@ -1,4 +1,4 @@
-import { scanTokens } from "./parse/parse.ts";
+import { scanTokens } from "./parse/parse-text.ts";
 import { NOT_PLAIN, partAt, plainEnd } from "./parse/plain-tokens.ts";
 
 /** Texts with more or longer comments are not read: marks that name people need neither. */

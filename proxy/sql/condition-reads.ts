@@ -12,7 +12,7 @@ import type {
   SubLink,
 } from "libpg-query";
 import { type Catalog, type Relation, relationKey } from "../catalog/catalog.ts";
-import { conditionTree } from "../policy/expressions.ts";
+import { conditionTree } from "../policy/policy-sql.ts";
 import { conjuncts } from "./bind/pins.ts";
 import {
   columnsMeant,

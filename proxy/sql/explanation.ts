@@ -1,5 +1,5 @@
 import { type Limits, measureText, type Role, windowsOf } from "../policy/policy.ts";
-import { PERSON } from "../policy/prices.ts";
+import { PERSON } from "../policy/price-units.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Scope } from "./scope.ts";
 import type { StageName } from "./stages.ts";

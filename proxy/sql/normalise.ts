@@ -1,6 +1,6 @@
 import { normalize, treeText } from "../parser/parser.ts";
 import { applyInOrder } from "./emit/rewrite.ts";
-import { scanTokens } from "./parse/parse.ts";
+import { scanTokens } from "./parse/parse-text.ts";
 import { plainTokens } from "./parse/plain-tokens.ts";
 
 /** The text without comments, and with $n in place of literals, for audit events; empty if it does not parse. */

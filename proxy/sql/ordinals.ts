@@ -1,6 +1,6 @@
 import type { A_Const, DeclareCursorStmt, Node, RangeVar, ResTarget, SelectStmt, SortBy } from "libpg-query";
 import { nodeOf } from "./parse/grammar.ts";
-import type { RawStatement } from "./parse/parse.ts";
+import type { RawStatement } from "./parse/parse-text.ts";
 import { forEachObject } from "./parse/tree.ts";
 import type { Scope } from "./scope.ts";
 import { relationNamed } from "./survey.ts";

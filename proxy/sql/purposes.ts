@@ -1,8 +1,8 @@
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { quoteIdentifier, quoteQualified } from "../pg/quote.ts";
-import { bindUser } from "../policy/conditions.ts";
+import { bindUser } from "../policy/bind-user.ts";
 import type { Condition } from "../policy/policy.ts";
-import { checkPurpose } from "../policy/purpose.ts";
+import { checkPurpose } from "../policy/purpose-condition.ts";
 import { comparable, isUnique } from "../policy/subject-path.ts";
 import type { Scope } from "./scope.ts";
 import type { RelationSight } from "./sight.ts";

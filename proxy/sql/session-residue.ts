@@ -23,7 +23,7 @@ import { hasCodedOperators, hidesCode, mayCall, namesCodedType, ownFunction } fr
 import { type Kept, keptBySet, keptBySetConfig } from "./kept-settings.ts";
 import { withoutLongLists } from "./long-lists.ts";
 import { type Body, nodeOf, stringOf } from "./parse/grammar.ts";
-import { parseText } from "./parse/parse.ts";
+import { parseText } from "./parse/parse-text.ts";
 import { unnamedCode } from "./unnamed-code.ts";
 
 /**

@@ -2,25 +2,25 @@ import { LRUCache } from "lru-cache";
 import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
 import { quoteIdentifier, quoteLiteral } from "../pg/quote.ts";
 import { formIn, maskedType } from "../policy/against-catalog.ts";
-import { bindUser } from "../policy/conditions.ts";
+import { bindUser } from "../policy/bind-user.ts";
+import { maskSql } from "../policy/masks/all.ts";
+import { hiddenSql } from "../policy/masks/null.ts";
+import { type Condition, relationSetHas, type StoredClass } from "../policy/policy.ts";
 import {
   type ParsedExpression,
   parseCondition,
   parseMaskExpression,
   placeholders,
-} from "../policy/expressions.ts";
-import { maskSql } from "../policy/masks/all.ts";
-import { hiddenSql } from "../policy/masks/null.ts";
-import { strangeOperator } from "../policy/operators.ts";
-import { type Condition, relationSetHas, type StoredClass } from "../policy/policy.ts";
+} from "../policy/policy-sql.ts";
+import { strangeOperator } from "../policy/strange-operator.ts";
 import { MARKS } from "../tokens/sealed.ts";
 import { conditionReads } from "./condition-reads.ts";
 import { onlyTokensIn } from "./document-mask.ts";
+import { hidesTraces } from "./hidden-traces.ts";
 import { type ColumnLabel, type Labels, Lineage, unnamedPeople } from "./lineage.ts";
 import type { Scope } from "./scope.ts";
 import type { Subject } from "./subjects.ts";
 import { isSystemSchema, systemView } from "./system-relations.ts";
-import { hidesTraces } from "./traces.ts";
 
 /** One column as the role sees it. */
 export interface ColumnSight {

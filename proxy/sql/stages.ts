@@ -56,7 +56,7 @@ export const STAGES: readonly Stage[] = [
       "own-rights.ts",
       "reads-more.ts",
       "tokens/",
-      "traces.ts",
+      "hidden-traces.ts",
       "unnamed-code.ts",
       "verdict.ts",
       "../catalog/",

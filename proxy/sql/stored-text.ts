@@ -1,7 +1,7 @@
 import { applyInOrder } from "./emit/rewrite.ts";
 import { withoutLongLists } from "./long-lists.ts";
 import { normalise } from "./normalise.ts";
-import { scanTokens } from "./parse/parse.ts";
+import { scanTokens } from "./parse/parse-text.ts";
 import { NOT_PLAIN, partAt, plainEnd } from "./parse/plain-tokens.ts";
 
 /** Bytes between two tokens. White space longer than this has no value in an audit log. */

@@ -12,7 +12,7 @@ import { withoutLongLists } from "./long-lists.ts";
 import { hasOwnValues } from "./own-values.ts";
 import { type Body, nodeOf } from "./parse/grammar.ts";
 import { forEachNamedRelation, type NamedRelation } from "./parse/named-relations.ts";
-import { parseText, type RawStatement } from "./parse/parse.ts";
+import { parseText, type RawStatement } from "./parse/parse-text.ts";
 import { readsMore } from "./reads-more.ts";
 import type { Scope } from "./scope.ts";
 import { skim } from "./skim.ts";

@@ -14,7 +14,7 @@ import { factsOf, statementsWith, WRITES } from "../pg/statements.ts";
 import { functionsNamed } from "./functions.ts";
 import { type Body, nodeOf } from "./parse/grammar.ts";
 import { forEachNamedRelation, someNamedRelation } from "./parse/named-relations.ts";
-import type { RawStatement } from "./parse/parse.ts";
+import type { RawStatement } from "./parse/parse-text.ts";
 import { forEachObject } from "./parse/tree.ts";
 import { keepsValues } from "./rules/keeping-functions.ts";
 import type { Scope } from "./scope.ts";

@@ -1,6 +1,6 @@
 import type { StatementFamily } from "../pg/statements.ts";
 import type { Refusal } from "../wire/refusal.ts";
-import type { Change } from "./emit/changes.ts";
+import type { Change } from "./emit/text-changes.ts";
 import type { StageName } from "./stages.ts";
 
 /** What happens to one statement text (which may contain several statements) for one scope: pure data, cached. */

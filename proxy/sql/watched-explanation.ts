@@ -1,5 +1,5 @@
 import type { PersonSource, Role } from "../policy/policy.ts";
-import { BYTES_OF_UNNAMED } from "../policy/prices.ts";
+import { BYTES_OF_UNNAMED } from "../policy/price-units.ts";
 import type { Statement } from "./verdict.ts";
 
 /** How the people that a watched role's statements show are counted. */

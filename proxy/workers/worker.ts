@@ -1,4 +1,4 @@
-import type { Readiness } from "../admin/http.ts";
+import type { Readiness } from "../admin/http-server.ts";
 import type { Metrics, Numbers } from "../metrics/metrics.ts";
 import type { PolicyText } from "../policy/compile.ts";
 import type { Seats } from "../session/accept/connection-limits.ts";

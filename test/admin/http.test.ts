@@ -1,7 +1,7 @@
 import { request } from "node:http";
 import { connect } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { type Admin, startAdmin } from "../../proxy/admin/http.ts";
+import { type Admin, startAdmin } from "../../proxy/admin/http-server.ts";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
 import { createLog } from "../../proxy/log.ts";
 import { createMetrics, type Metrics } from "../../proxy/metrics/metrics.ts";

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { expect, test } from "vitest";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -18,6 +18,25 @@ test("no type's name is declared in more than a few files", () => {
   }
   expect(counts.size).toBeGreaterThan(500);
   expect([...counts].filter(([, count]) => count > MOST)).toEqual([]);
+});
+
+/** Where one thing has a file in several folders: what a rule is at each stage, and the two kinds of session. */
+const STAGES = /^(?:catalog|check|policy|policy\/(?:rules|masks)|sql|sql\/\w+|session\/(?:guarded|watched))$/;
+/** Where something is shown, or asked for, under the name that it has elsewhere. */
+const SURFACES = /^(?:admin\/console\/pages|commands)$/;
+
+test("files share a name only if they are about the same thing", () => {
+  const folders = new Map<string, string[]>();
+  for (const path of readdirSync(PROXY, { recursive: true, encoding: "utf8" }))
+    if (path.endsWith(".ts"))
+      folders.set(basename(path), [...(folders.get(basename(path)) ?? []), dirname(path)]);
+  const shared = [...folders].filter(([, of]) => of.length > 1);
+  expect(shared.length).toBeGreaterThan(10);
+  const strange = shared.filter(
+    ([, of]) =>
+      of.length > 2 || !(of.every((each) => STAGES.test(each)) || of.some((each) => SURFACES.test(each))),
+  );
+  expect(strange).toEqual([]);
 });
 
 /** What people read: code and its comments, pages, dashboards, files to copy. */

@@ -4,7 +4,7 @@ import { type Outside, tryOutside, tryTheft } from "../../bench/simulation/leaks
 import { Random } from "../../bench/simulation/random.ts";
 import { attribute } from "../../proxy/audit/attribution/attribute.ts";
 import { type Cell, exactTail, expectedOf } from "../../proxy/audit/attribution/exact-test.ts";
-import type { Compared } from "../../proxy/audit/attribution/readers.ts";
+import type { Compared } from "../../proxy/audit/attribution/who-read-whom.ts";
 
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);
 

@@ -1,13 +1,13 @@
 import { appendFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
+import { auditKeys } from "../../proxy/audit/audit-keys.ts";
 import { forget } from "../../proxy/audit/forgotten.ts";
-import { auditKeys } from "../../proxy/audit/keys.ts";
 import { auditForget } from "../../proxy/commands/audit-forget.ts";
 import { auditSubject } from "../../proxy/commands/audit-subject.ts";
 import { auditVerify } from "../../proxy/commands/audit-verify.ts";
 import { auditWhoRead } from "../../proxy/commands/audit-who-read.ts";
-import { deriveKeys } from "../../proxy/keys/keys.ts";
+import { deriveKeys } from "../../proxy/keys/secret.ts";
 import { entriesOf, makeFolder, NOON, openLog, reading } from "./support.ts";
 
 const SECRET = Buffer.alloc(32, 5);

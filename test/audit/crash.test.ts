@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { listSegments, readSegment } from "../../proxy/audit/segments.ts";
-import { verifyLog } from "../../proxy/audit/verify.ts";
+import { verifyLog } from "../../proxy/audit/verify-log.ts";
 import { entriesOf, kindsOf, login, makeFolder, openLog, sessionsOf, TRUSTED } from "./support.ts";
 
 const ROOT = join(import.meta.dirname, "../..");

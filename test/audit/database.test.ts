@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { auditBreach } from "../../proxy/commands/audit-breach.ts";
 import { auditReadBy } from "../../proxy/commands/audit-read-by.ts";
 import { auditWhoRead } from "../../proxy/commands/audit-who-read.ts";
-import { deriveKeys } from "../../proxy/keys/keys.ts";
+import { deriveKeys } from "../../proxy/keys/secret.ts";
 import { freshDatabase, type TestDatabase } from "../harness/postgres.ts";
 import { entriesOf, login, makeFolder, NOON, openLog, reading } from "./support.ts";
 

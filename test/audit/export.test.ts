@@ -7,11 +7,11 @@ import { gunzipSync, gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import type { Anchor } from "../../proxy/audit/anchor.ts";
+import { auditKeys } from "../../proxy/audit/audit-keys.ts";
 import { openFileLog } from "../../proxy/audit/file-log.ts";
-import { auditKeys } from "../../proxy/audit/keys.ts";
 import { listSegments } from "../../proxy/audit/segments.ts";
 import { auditExport } from "../../proxy/commands/audit-export.ts";
-import { deriveKeys } from "../../proxy/keys/keys.ts";
+import { deriveKeys } from "../../proxy/keys/secret.ts";
 import { entriesOf, login, makeFolder, NOON, reading, SILENT } from "./support.ts";
 
 const SECRET = Buffer.alloc(32, 5);

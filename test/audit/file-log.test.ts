@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, readlink, rm, stat, writeFile } from "node:fs
 import { join } from "node:path";
 import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { segmentName } from "../../proxy/audit/segments.ts";
-import { verifyLog } from "../../proxy/audit/verify.ts";
+import { verifyLog } from "../../proxy/audit/verify-log.ts";
 import { DAY, entriesOf, kindsOf, login, makeFolder, NOON, openLog, sessionsOf, TRUSTED } from "./support.ts";
 
 let folder: string;

@@ -1,12 +1,12 @@
 import { appendFile, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
+import { auditKeys } from "../../proxy/audit/audit-keys.ts";
 import { holdsFile } from "../../proxy/audit/holds.ts";
-import { auditKeys } from "../../proxy/audit/keys.ts";
-import { verifyLog } from "../../proxy/audit/verify.ts";
+import { verifyLog } from "../../proxy/audit/verify-log.ts";
 import { auditForget } from "../../proxy/commands/audit-forget.ts";
 import { auditHold } from "../../proxy/commands/audit-hold.ts";
-import { deriveKeys } from "../../proxy/keys/keys.ts";
+import { deriveKeys } from "../../proxy/keys/secret.ts";
 import { DAY, entriesOf, makeFolder, NOON, openLog, reading, sessionsOf } from "./support.ts";
 
 const SECRET = Buffer.alloc(32, 5);

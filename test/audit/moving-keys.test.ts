@@ -4,14 +4,14 @@ import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, test } from "vitest";
 import { makeAnchor } from "../../proxy/audit/anchor.ts";
+import { auditKeys, type SigningKey } from "../../proxy/audit/audit-keys.ts";
 import { linkOf } from "../../proxy/audit/chain.ts";
 import { keysFile, readSlots, writeSlots } from "../../proxy/audit/key-slots.ts";
-import { auditKeys, type SigningKey } from "../../proxy/audit/keys.ts";
 import { GrowingTree } from "../../proxy/audit/merkle.ts";
 import { secretOf } from "../../proxy/audit/moving-keys.ts";
 import { checkpoint, footer, type LogRecord, opening, recordOf } from "../../proxy/audit/records.ts";
 import { listSegments } from "../../proxy/audit/segments.ts";
-import { verifyLog } from "../../proxy/audit/verify.ts";
+import { verifyLog } from "../../proxy/audit/verify-log.ts";
 import { KEY, kindsOf, login, makeFolder, NOON, openLog, sessionsOf, TRUSTED } from "./support.ts";
 
 let folder: string;

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { demandOf, hire, type Sip, workday } from "../../bench/simulation/organisation.ts";
 import { Random } from "../../bench/simulation/random.ts";
+import { auditKeys } from "../../proxy/audit/audit-keys.ts";
 import { identify } from "../../proxy/audit/identify.ts";
-import { auditKeys } from "../../proxy/audit/keys.ts";
 import { readBy } from "../../proxy/audit/read-by.ts";
 import { KEY, makeFolder, openLog, reading } from "./support.ts";
 

@@ -5,7 +5,7 @@ import type { StatementEvent } from "../../proxy/audit/event.ts";
 import { reportOf } from "../../proxy/audit/report.ts";
 import { listSegments, readSegment } from "../../proxy/audit/segments.ts";
 import { policyReport } from "../../proxy/commands/policy-report.ts";
-import { deriveKeys } from "../../proxy/keys/keys.ts";
+import { deriveKeys } from "../../proxy/keys/secret.ts";
 import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { type Captured, captured } from "../commands/captured.ts";
 import { DAY, KEY, makeFolder, NOON, openLog, reading } from "./support.ts";

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import type { Anchor } from "../../proxy/audit/anchor.ts";
+import { auditKeys, type TrustedKeys } from "../../proxy/audit/audit-keys.ts";
 import type { AuditLog, SessionEvent, StatementEvent } from "../../proxy/audit/event.ts";
 import { type FileLogOptions, openFileLog } from "../../proxy/audit/file-log.ts";
-import { auditKeys, type TrustedKeys } from "../../proxy/audit/keys.ts";
 import { linesOf, listSegments, readSegment } from "../../proxy/audit/segments.ts";
 import { createLog } from "../../proxy/log.ts";
 

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, test } from "vitest";
 import type { Anchor } from "../../proxy/audit/anchor.ts";
+import { auditKeys } from "../../proxy/audit/audit-keys.ts";
 import { BEGINNING, type Head, linkOf, seal } from "../../proxy/audit/chain.ts";
-import { auditKeys } from "../../proxy/audit/keys.ts";
 import { footerText, recordFields } from "../../proxy/audit/records.ts";
 import {
   linesOf,
@@ -15,7 +15,7 @@ import {
   type SegmentFile,
   segmentName,
 } from "../../proxy/audit/segments.ts";
-import { verifyLog } from "../../proxy/audit/verify.ts";
+import { verifyLog } from "../../proxy/audit/verify-log.ts";
 import { KEY, login, makeFolder, NOON, openLog, TRUSTED } from "./support.ts";
 
 let folder: string;

@@ -1,7 +1,7 @@
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
-import { auditKeys } from "../../proxy/audit/keys.ts";
+import { auditKeys } from "../../proxy/audit/audit-keys.ts";
 import { listSegments, readSegment } from "../../proxy/audit/segments.ts";
 import { hashesOfOne } from "../../proxy/audit/subject-list.ts";
 import { whoRead } from "../../proxy/audit/who-read.ts";

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, test } from "vitest";
 import { Random } from "../../bench/simulation/random.ts";
+import { auditKeys } from "../../proxy/audit/audit-keys.ts";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
-import { auditKeys } from "../../proxy/audit/keys.ts";
 import { readingsOf } from "../../proxy/audit/person-events.ts";
 import {
   hashesOf,

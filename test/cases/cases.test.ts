@@ -4,9 +4,9 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { Redis as Client } from "ioredis";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import type { AlertChange, Change, MadeChange } from "../../proxy/cases/case-changes.ts";
 import { CaseDesk } from "../../proxy/cases/case-desk.ts";
 import { type Case, casesOf, type Held, withAlert } from "../../proxy/cases/cases.ts";
-import type { AlertChange, Change, MadeChange } from "../../proxy/cases/changes.ts";
 import { SILENT } from "../audit/support.ts";
 import { startRedis } from "../harness/redis.ts";
 

@@ -1,9 +1,9 @@
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { policyCheck } from "../../proxy/commands/policy-check.ts";
+import { DEMO_USERS, uriFor } from "../../proxy/demo/demo-schema.ts";
 import { DATABASE, editionOf, fill, uriOf } from "../../proxy/demo/fill.ts";
-import { type Amounts, customerAt } from "../../proxy/demo/people.ts";
-import { DEMO_USERS, uriFor } from "../../proxy/demo/schema.ts";
+import { type Amounts, customerAt } from "../../proxy/demo/made-up-people.ts";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { captured } from "../commands/captured.ts";
 import { startPostgres } from "../harness/postgres.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type Amounts, customerAt, messageAt, paymentAt, ticketAt } from "../../proxy/demo/people.ts";
+import { type Amounts, customerAt, messageAt, paymentAt, ticketAt } from "../../proxy/demo/made-up-people.ts";
 
 const FEW: Amounts = { customers: 2000, tickets: 4000, messages: 8000, payments: 3000 };
 const ids = (last: number) => Array.from({ length: last }, (_, index) => index + 1);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { DATABASE, fill } from "../../proxy/demo/fill.ts";
-import { customerAt } from "../../proxy/demo/people.ts";
+import { customerAt } from "../../proxy/demo/made-up-people.ts";
 import { type Screen, tableLines } from "../../proxy/demo/screen.ts";
 import { tour } from "../../proxy/demo/tour.ts";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";

@@ -20,7 +20,7 @@ import { validate } from "dockerfile-utils";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { openFileLog } from "../../proxy/audit/file-log.ts";
 import { freePort } from "../../proxy/embedded/postgres.ts";
-import { deriveKeys } from "../../proxy/keys/keys.ts";
+import { deriveKeys } from "../../proxy/keys/secret.ts";
 import { NOON, reading, SILENT } from "../audit/support.ts";
 import { freshDatabase, supportSchema } from "../harness/postgres.ts";
 import { readyTied } from "../harness/tied.ts";

@@ -2,7 +2,7 @@ import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
-import { deriveKeys, loadSecret, randomSecret } from "../../proxy/keys/keys.ts";
+import { deriveKeys, loadSecret, randomSecret } from "../../proxy/keys/secret.ts";
 import { createLog } from "../../proxy/log.ts";
 
 const BYTES = Buffer.from(Array.from({ length: 32 }, (_, i) => 255 - i));

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
+import { refusalOf } from "../../proxy/meter/budget-refusal.ts";
 import type { Account, Batch, CounterStore, Grant } from "../../proxy/meter/meter.ts";
-import { refusalOf } from "../../proxy/meter/refusal.ts";
 import { createMeter } from "../../proxy/meter/session-meter.ts";
 import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
 import {

@@ -13,7 +13,7 @@ import {
 import type { AuditEvent, AuditLog, StatementEvent } from "../../proxy/audit/event.ts";
 import type { CanarySighting } from "../../proxy/canaries/canaries.ts";
 import { Catalogs } from "../../proxy/catalog/catalogs.ts";
-import { deriveKeys, randomSecret } from "../../proxy/keys/keys.ts";
+import { deriveKeys, randomSecret } from "../../proxy/keys/secret.ts";
 import { createLog } from "../../proxy/log.ts";
 import type { BudgetSighting } from "../../proxy/meter/budget-alerts.ts";
 import type { CounterStore } from "../../proxy/meter/meter.ts";

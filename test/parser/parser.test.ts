@@ -8,7 +8,7 @@ import {
   TextTooDeep,
   treeText,
 } from "../../proxy/parser/parser.ts";
-import { parseText } from "../../proxy/sql/parse/parse.ts";
+import { parseText } from "../../proxy/sql/parse/parse-text.ts";
 
 /** What a guarded role may send, and no stack can hold. */
 const TOO_DEEP = {

@@ -3,7 +3,7 @@ import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { commandTag, STATEMENTS, TAGS } from "../../proxy/pg/statements.ts";
 import { nodeOf } from "../../proxy/sql/parse/grammar.ts";
-import { parseText } from "../../proxy/sql/parse/parse.ts";
+import { parseText } from "../../proxy/sql/parse/parse-text.ts";
 import { freshDatabase, type TestDatabase } from "../harness/postgres.ts";
 
 /*

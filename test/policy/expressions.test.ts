@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { loadModule, parseSync } from "libpg-query";
 import { beforeAll, expect, test } from "vitest";
-import { bindUser } from "../../proxy/policy/conditions.ts";
-import { parseCondition, parseMaskExpression } from "../../proxy/policy/expressions.ts";
+import { bindUser } from "../../proxy/policy/bind-user.ts";
 import { ownExpression } from "../../proxy/policy/masks/own.ts";
+import { parseCondition, parseMaskExpression } from "../../proxy/policy/policy-sql.ts";
 
 // The library's own parser, which the proxy does not use.
 beforeAll(() => loadModule());

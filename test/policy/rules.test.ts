@@ -9,8 +9,8 @@ import {
   factsOf,
   guardingKeys,
   isGuarded,
+  keyReason,
   ROLE_RULES,
-  reasonOf,
   unrestricted,
 } from "../../proxy/policy/rules/all.ts";
 import type { RoleRule } from "../../proxy/policy/rules/rule.ts";
@@ -92,7 +92,7 @@ test("editors, metrics and the console know it", () => {
     z.toJSONSchema(policyFileSchemaOf(RULES), { target: "draft-7", io: "input" }),
   );
   expect(schema).toContain('"office_hours":{"description":"The hour from which the role may read."');
-  expect(reasonOf("office_hours", RULES)).toBe("hours");
+  expect(keyReason("office_hours", RULES)).toBe("hours");
   const [role] = roles(parent).values();
   expect(role && factsOf(role, RULES)).toContainEqual({ label: "Office hours", lines: [["from 8"]] });
 });

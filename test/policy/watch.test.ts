@@ -5,7 +5,11 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { PolicySet } from "../../proxy/policy/compile.ts";
 import { loadPolicies } from "../../proxy/policy-files/load.ts";
-import { type PolicyWatch, type WatchEnvironment, watchPolicies } from "../../proxy/policy-files/watch.ts";
+import {
+  type PolicyWatch,
+  type WatchEnvironment,
+  watchPolicies,
+} from "../../proxy/policy-files/watch-files.ts";
 
 let folder: string;
 let watching: PolicyWatch | undefined;

@@ -1,5 +1,5 @@
 import { Ledger } from "../../proxy/protocol/ledger.ts";
-import { Names } from "../../proxy/protocol/names.ts";
+import { Names } from "../../proxy/protocol/object-names.ts";
 import { isUnasked, type Request } from "../../proxy/protocol/requests.ts";
 import { decodeReadyForQuery } from "../../proxy/wire/backend-messages.ts";
 import { FrameReader } from "../../proxy/wire/frames.ts";

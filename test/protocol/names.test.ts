@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Names } from "../../proxy/protocol/names.ts";
+import { Names } from "../../proxy/protocol/object-names.ts";
 
 const PIPELINE = 0;
 

@@ -1,7 +1,7 @@
 import { Socket } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Catalogs } from "../../proxy/catalog/catalogs.ts";
-import { deriveKeys, randomSecret } from "../../proxy/keys/keys.ts";
+import { deriveKeys, randomSecret } from "../../proxy/keys/secret.ts";
 import { createLog } from "../../proxy/log.ts";
 import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
 import { createMetrics } from "../../proxy/metrics/metrics.ts";

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { FenceWatch } from "../../proxy/behaviour/fence.ts";
 import { checkPolicy } from "../../proxy/check/check.ts";
 import { fenceText, policyLearn } from "../../proxy/commands/policy-learn.ts";
-import { deriveKeys } from "../../proxy/keys/keys.ts";
+import { deriveKeys } from "../../proxy/keys/secret.ts";
 import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { describeProblem } from "../../proxy/policy/problems.ts";
 import { makeFolder, NOON, openLog, reading } from "../audit/support.ts";

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { Side } from "../../proxy/session/relay/peers.ts";
+import { Side } from "../../proxy/session/relay/side.ts";
 import { readSocket } from "../../proxy/session/relay/socket-reader.ts";
 import { FrameReader } from "../../proxy/wire/frames.ts";
 import { socketPair } from "./socket-pair.ts";

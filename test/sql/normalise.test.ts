@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { normalise } from "../../proxy/sql/normalise.ts";
-import { scanTokens } from "../../proxy/sql/parse/parse.ts";
+import { scanTokens } from "../../proxy/sql/parse/parse-text.ts";
 import { readCorpus } from "./corpus.ts";
 
 test("literals are removed", () => {

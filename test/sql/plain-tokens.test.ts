@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { loadModule, scanSync } from "libpg-query";
 import { beforeAll, expect, test } from "vitest";
-import { parseText, scanTokens } from "../../proxy/sql/parse/parse.ts";
+import { parseText, scanTokens } from "../../proxy/sql/parse/parse-text.ts";
 import { plainTokens } from "../../proxy/sql/parse/plain-tokens.ts";
 import { readCorpus } from "./corpus.ts";
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { parseCondition } from "../../proxy/policy/expressions.ts";
-import { strangeOperator } from "../../proxy/policy/operators.ts";
+import { parseCondition } from "../../proxy/policy/policy-sql.ts";
+import { strangeOperator } from "../../proxy/policy/strange-operator.ts";
 import { type Judged, openJudged, POLICY } from "./judged.ts";
 
 /** User-defined operators that an expression of the policy may mean: their code would run on real values. */

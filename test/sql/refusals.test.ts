@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { analyse } from "../../proxy/sql/analyse.ts";
-import { bindStatement } from "../../proxy/sql/bind/bind.ts";
-import { parseText } from "../../proxy/sql/parse/parse.ts";
+import { bindStatement } from "../../proxy/sql/bind/bind-statement.ts";
+import { parseText } from "../../proxy/sql/parse/parse-text.ts";
 import { Source } from "../../proxy/sql/parse/source.ts";
 import { factsAbout, RULES } from "../../proxy/sql/rules/judge.ts";
 import { sightsOf } from "../../proxy/sql/sight.ts";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { treeText } from "../../proxy/parser/parser.ts";
-import type { Change } from "../../proxy/sql/emit/changes.ts";
+import type { Change } from "../../proxy/sql/emit/text-changes.ts";
 import { Source } from "../../proxy/sql/parse/source.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
 import { sightsOf } from "../../proxy/sql/sight.ts";

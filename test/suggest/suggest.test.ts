@@ -7,7 +7,7 @@ import { parse } from "yaml";
 import { readCatalog } from "../../proxy/catalog/snapshot.ts";
 import { policyCheck } from "../../proxy/commands/policy-check.ts";
 import { policySuggest } from "../../proxy/commands/policy-suggest.ts";
-import { CONSTRAINTS, TABLES } from "../../proxy/demo/schema.ts";
+import { CONSTRAINTS, TABLES } from "../../proxy/demo/demo-schema.ts";
 import { compilePolicies } from "../../proxy/policy/compile.ts";
 import type { PolicyFile } from "../../proxy/policy/format.ts";
 import { isRefusal, roleFor } from "../../proxy/policy/roles.ts";

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Catalog, relationKey } from "../../proxy/catalog/catalog.ts";
 import { analyse } from "../../proxy/sql/analyse.ts";
-import { parseText } from "../../proxy/sql/parse/parse.ts";
+import { parseText } from "../../proxy/sql/parse/parse-text.ts";
 import { type Attack, INFERENCE, READS, ROWS, WRITES } from "../attack/cases.ts";
 import { COLUMNS, formsOf } from "../attack/more-cases.ts";
 import { serverUri } from "../harness/postgres.ts";

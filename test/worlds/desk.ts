@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import type pg from "pg";
 import { DATABASE, fill } from "../../proxy/demo/fill.ts";
-import type { Amounts } from "../../proxy/demo/people.ts";
+import type { Amounts } from "../../proxy/demo/made-up-people.ts";
 import type { WindowUse } from "../../proxy/meter/meter.ts";
 import { databaseOn, startPostgres } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";

@@ -1,6 +1,6 @@
 import type pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { customerAt } from "../../proxy/demo/people.ts";
+import { customerAt } from "../../proxy/demo/made-up-people.ts";
 import { AMOUNTS, type Desk, openDesk } from "./desk.ts";
 
 /** An ordinary agent's day behind the shipped policy: no budget is ever half used. */

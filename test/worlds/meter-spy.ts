@@ -1,6 +1,6 @@
 import type { Account, Batch, CounterStore, Grant } from "../../proxy/meter/meter.ts";
 import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
-import { PERSON } from "../../proxy/policy/prices.ts";
+import { PERSON } from "../../proxy/policy/price-units.ts";
 
 /** A store in memory that records whom it was asked about, and can report what an account has used. */
 export class MeterSpy implements CounterStore {

@@ -1,5 +1,5 @@
 import pg from "pg";
-import { customerAt, ticketAt } from "../../proxy/demo/people.ts";
+import { customerAt, ticketAt } from "../../proxy/demo/made-up-people.ts";
 import { AMOUNTS, type Desk, type DeskRole } from "./desk.ts";
 import { BITS_PER_PERSON } from "./information.ts";
 

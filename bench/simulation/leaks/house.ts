@@ -1,4 +1,4 @@
-import type { Readings } from "../../../proxy/audit/attribution/readers.ts";
+import type { Readings } from "../../../proxy/audit/attribution/who-read-whom.ts";
 import { CUSTOMERS, DAYS, demandOf, hire, workday } from "../organisation.ts";
 import type { Random } from "../random.ts";
 

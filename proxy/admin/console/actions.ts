@@ -1,9 +1,9 @@
 import type { Reached } from "../../orders/suspensions.ts";
 import type { Action, FormResult } from "./page.ts";
+import { logAction, logExportAction } from "./pages/audit-log.ts";
 import { caseAction } from "./pages/cases.ts";
 import { explainAction } from "./pages/explain.ts";
 import { LEAK_BOUNDS, leakAction } from "./pages/leak.ts";
-import { logAction, logExportAction } from "./pages/log.ts";
 import { personAction } from "./pages/person.ts";
 import { problemPage } from "./pages/problem.ts";
 import type { FormBounds } from "./request.ts";

@@ -5,6 +5,7 @@ import { type Answer, plain } from "../answer.ts";
 import type { Operations } from "../operations.ts";
 import { ACTIONS, boundsOf } from "./actions.ts";
 import { type Asset, readAssets } from "./assets.ts";
+import { maySend } from "./console-roles.ts";
 import type { Html } from "./html.ts";
 import {
   Attempts,
@@ -20,7 +21,6 @@ import { arrivedPage, logInPage } from "./pages/log-in.ts";
 import { problemPage } from "./pages/problem.ts";
 import { PAGES } from "./pages.ts";
 import { certificateOf, cookieOf, isOurHost, isOurOrigin, readForm } from "./request.ts";
-import { maySend } from "./roles.ts";
 import { safeTarget } from "./routes.ts";
 
 export interface ConsoleOptions {

@@ -1,6 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { isIPv6 } from "node:net";
-import type { ConsoleRole } from "./roles.ts";
+import type { ConsoleRole } from "./console-roles.ts";
 
 /** Who may log in to the console, and with what. */
 export interface ConsoleToken {

@@ -1,11 +1,11 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Configuration } from "openid-client";
 import { z } from "zod";
-import { Sealer } from "../../fleet/sealed.ts";
+import { TextSealer } from "../../fleet/sealed-texts.ts";
 import type { Log } from "../../log.ts";
 import { parseJson } from "../../orders/json-text.ts";
+import { CONSOLE_ROLES, type ConsoleRole } from "./console-roles.ts";
 import type { Visit } from "./log-in.ts";
-import { CONSOLE_ROLES, type ConsoleRole } from "./roles.ts";
 import { safeTarget } from "./routes.ts";
 
 export interface OidcOptions {
@@ -55,7 +55,7 @@ const journeySchema = z.object({
  */
 export class Oidc {
   readonly #options: OidcOptions;
-  readonly #sealer = new Sealer(randomBytes(32));
+  readonly #sealer = new TextSealer(randomBytes(32));
   readonly #redirect: string;
   #known: { readonly at: number; readonly configuration: Configuration } | undefined;
 

@@ -1,10 +1,10 @@
 import type { Page } from "./page.ts";
 import { alertsPage } from "./pages/alerts.ts";
+import { logPage } from "./pages/audit-log.ts";
 import { casePage, casesPage } from "./pages/cases.ts";
 import { explainPage } from "./pages/explain.ts";
 import { historyPage } from "./pages/history.ts";
 import { leakPage } from "./pages/leak.ts";
-import { logPage } from "./pages/log.ts";
 import { overviewPage } from "./pages/overview.ts";
 import { personPage } from "./pages/person.ts";
 import { policyPage } from "./pages/policy.ts";

@@ -2,7 +2,7 @@ import type { SessionInfo } from "../../fleet/session-registry.ts";
 import type { NamedPool } from "../../pool/pools.ts";
 import type { Operations } from "../operations.ts";
 import type { Totals } from "../recent.ts";
-import { type Show, type Table, table, type Value } from "./table.ts";
+import { type Show, type Table, table, type Value } from "./show-table.ts";
 
 /*
  * SHOW commands that pgbouncer has, with pgbouncer 1.18's columns: exporters and scripts read them by name.

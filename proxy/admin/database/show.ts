@@ -2,7 +2,7 @@ import type { SessionInfo } from "../../fleet/session-registry.ts";
 import { measureText } from "../../policy/policy.ts";
 import type { Operations } from "../operations.ts";
 import { SHOWN_AS_PGBOUNCER } from "./pgbouncer.ts";
-import { type Show, type Table, table } from "./table.ts";
+import { type Show, type Table, table } from "./show-table.ts";
 
 /** By name, as it is typed after SHOW. */
 export const SHOWN: ReadonlyMap<string, Show> = new Map<string, Show>([

@@ -1,5 +1,5 @@
 import { exactTail, expectedOf, logChoose, type Tail } from "./exact-test.ts";
-import { type Basis, type Compared, Readers, type Readings } from "./readers.ts";
+import { type Basis, type Compared, Readers, type Readings } from "./who-read-whom.ts";
 
 /** The most that chance may do, over all users together: one question in ten thousand names somebody by chance. */
 export const LEVEL = 1e-4;

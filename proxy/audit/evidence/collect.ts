@@ -1,6 +1,6 @@
 import { type Anchor, isGenuine } from "../anchor.ts";
+import type { TrustedKeys } from "../audit-keys.ts";
 import { linkOf } from "../chain.ts";
-import type { TrustedKeys } from "../keys.ts";
 import type { Period } from "../log-lines.ts";
 import { WholeTree } from "../merkle.ts";
 import { recordOf } from "../records.ts";

@@ -1,6 +1,6 @@
 import type { Kms, KmsAccess } from "./access.ts";
 import { type AwsCredentials, signed } from "./aws-signature.ts";
-import { ask, bytesIn, fieldOf, isSafe, KmsError, said } from "./http.ts";
+import { ask, bytesIn, fieldOf, isSafe, KmsError, said } from "./kms-request.ts";
 
 /** A key of AWS KMS (its JSON 1.1 protocol), by the ARN of a key or an alias, which names the region. */
 export function awsKms(arn: string, access: KmsAccess): Kms | undefined {

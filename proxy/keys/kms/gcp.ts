@@ -1,5 +1,5 @@
 import type { Kms, KmsAccess } from "./access.ts";
-import { ask, bytesIn, fieldOf, isSafe, KmsError, said } from "./http.ts";
+import { ask, bytesIn, fieldOf, isSafe, KmsError, said } from "./kms-request.ts";
 
 /** A key of Cloud KMS (REST v1), by its resource name. */
 export function gcpKms(name: string, access: KmsAccess): Kms | undefined {

@@ -3,7 +3,7 @@ import type { LoadedTokenKeys, TokenRing } from "../token-keys.ts";
 import type { Kms, KmsAccess } from "./access.ts";
 import { awsKms } from "./aws.ts";
 import { gcpKms } from "./gcp.ts";
-import { KmsError } from "./http.ts";
+import { KmsError } from "./kms-request.ts";
 import { vaultKms } from "./vault.ts";
 
 const SHORTEST = 32;

@@ -1,5 +1,5 @@
 import type { Kms, KmsAccess } from "./access.ts";
-import { ask, bytesIn, fieldOf, isSafe, KmsError, said } from "./http.ts";
+import { ask, bytesIn, fieldOf, isSafe, KmsError, said } from "./kms-request.ts";
 
 /**
  * A key of Vault's transit engine (Vault's HTTP API, "Transit Secrets Engine"; OpenBao has the same):

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { text } from "../sql-pieces.ts";
 import { maskKind } from "./mask.ts";
-import { onText } from "./text.ts";
+import { onText } from "./mask-text.ts";
 
 export const constant = maskKind("constant", {
   words: { redact: { kind: "constant", value: "[redacted]" } },

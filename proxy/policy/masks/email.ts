@@ -1,6 +1,6 @@
 import { concat } from "../sql-pieces.ts";
 import { maskKind } from "./mask.ts";
-import { onText } from "./text.ts";
+import { onText } from "./mask-text.ts";
 
 export const email = maskKind("email", {
   words: { email: { kind: "email" } },

@@ -1,7 +1,7 @@
 import { positive } from "../schema.ts";
 import { binary, concat, length, minus } from "../sql-pieces.ts";
 import { maskKind } from "./mask.ts";
-import { onText } from "./text.ts";
+import { onText } from "./mask-text.ts";
 
 export const first = maskKind("first", {
   mapping: { key: "first", value: positive, compile: (count) => ({ kind: "first", count }) },

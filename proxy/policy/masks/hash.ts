@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { hex, utf8 } from "../sql-pieces.ts";
 import { type Masked, type MaskSql, maskKind, typed, unfit } from "./mask.ts";
-import { capacity, TEXT_TYPES, textOf } from "./text.ts";
+import { capacity, TEXT_TYPES, textOf } from "./mask-text.ts";
 
 export const hash = maskKind("hash", {
   words: { hash: { kind: "hash" } },

@@ -1,5 +1,5 @@
 import { maskKind } from "./mask.ts";
-import { onText } from "./text.ts";
+import { onText } from "./mask-text.ts";
 
 export const initials = maskKind("initials", {
   words: { initials: { kind: "initials" } },

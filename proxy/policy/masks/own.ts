@@ -1,4 +1,4 @@
-import { parseMaskExpression, splice, valueReferences } from "../expressions.ts";
+import { parseMaskExpression, splice, valueReferences } from "../policy-sql.ts";
 import { sql } from "../schema.ts";
 import { maskKind, typed } from "./mask.ts";
 

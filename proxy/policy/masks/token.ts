@@ -2,7 +2,7 @@ import { createHmac } from "node:crypto";
 import { z } from "zod";
 import { bytes, concat, hex, text, utf8 } from "../sql-pieces.ts";
 import { type Masked, type MaskSql, maskKind, typed, unfit } from "./mask.ts";
-import { capacity, TEXT_TYPES, textOf } from "./text.ts";
+import { capacity, TEXT_TYPES, textOf } from "./mask-text.ts";
 
 export const token = maskKind("token", {
   mapping: {

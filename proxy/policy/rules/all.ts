@@ -111,7 +111,7 @@ export function unrestricted(role: Role, rules: readonly RoleRule[] = ROLE_RULES
 }
 
 /** Why a key of a role refuses a statement or cuts it short, as a metric label. */
-export function reasonOf(key: string, rules: readonly RoleRule[] = ROLE_RULES): string | undefined {
+export function keyReason(key: string, rules: readonly RoleRule[] = ROLE_RULES): string | undefined {
   return rules.flatMap(({ keys }) => (Object.hasOwn(keys, key) ? [keys[key]?.reason] : []))[0];
 }
 

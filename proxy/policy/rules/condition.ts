@@ -1,5 +1,5 @@
-import { parseCondition } from "../expressions.ts";
 import type { Condition, Place } from "../policy.ts";
+import { parseCondition } from "../policy-sql.ts";
 import type { Context } from "./rule.ts";
 
 /** A condition as written in a file. Returns undefined and reports a problem if it is invalid. */

@@ -1,8 +1,8 @@
 import { z } from "zod";
+import { checkRowCondition } from "../check-uses.ts";
 import { missingFilterHint } from "../missing.ts";
 import type { Condition } from "../policy.ts";
 import { relationName, sql } from "../schema.ts";
-import { checkRowCondition } from "../uses.ts";
 import { conditionAt } from "./condition.ts";
 import { checkReach } from "./reach.ts";
 import { roleRule } from "./rule.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { missingFilterHint } from "../missing.ts";
-import { checkPurpose } from "../purpose.ts";
+import { checkPurpose } from "../purpose-condition.ts";
 import { relationName, sql } from "../schema.ts";
 import { isUnique } from "../subject-path.ts";
 import { conditionAt } from "./condition.ts";

@@ -1,10 +1,10 @@
 import { z } from "zod";
-import { parseCondition } from "../expressions.ts";
+import { checkUse, unknownColumns } from "../check-uses.ts";
 import { type Condition, type Role, relationSetHas, type Sight } from "../policy.ts";
+import { parseCondition } from "../policy-sql.ts";
 import { at } from "../problems.ts";
 import { checkClass } from "../references.ts";
 import { mapping, name, none, sql } from "../schema.ts";
-import { checkUse, unknownColumns } from "../uses.ts";
 import { conditionAt } from "./condition.ts";
 import { type Context, type Database, type Entry, roleRule, type Source } from "./rule.ts";
 

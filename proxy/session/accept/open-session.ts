@@ -3,7 +3,7 @@ import type { AuditLog } from "../../audit/event.ts";
 import type { CanarySighting, Decoys } from "../../canaries/canaries.ts";
 import type { Catalogs } from "../../catalog/catalogs.ts";
 import type { LiveCatalog } from "../../catalog/live.ts";
-import type { Keys } from "../../keys/keys.ts";
+import type { Keys } from "../../keys/secret.ts";
 import type { Log } from "../../log.ts";
 import type { BudgetSighting } from "../../meter/budget-alerts.ts";
 import type { CounterStore } from "../../meter/meter.ts";

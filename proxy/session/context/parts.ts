@@ -5,7 +5,7 @@ import type { Log } from "../../log.ts";
 import type { BudgetSighting } from "../../meter/budget-alerts.ts";
 import type { Account, Meter } from "../../meter/meter.ts";
 import type { Metrics } from "../../metrics/metrics.ts";
-import type { StatementTimes } from "../../metrics/statements.ts";
+import type { StatementTimes } from "../../metrics/statement-metrics.ts";
 import type { Policy } from "../../policy/policy.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { Statement, Verdict } from "../../sql/verdict.ts";

@@ -3,7 +3,7 @@ import type { Policy, Role } from "../../policy/policy.ts";
 import { isRefusal, roleFor } from "../../policy/roles.ts";
 import { isUnrestricted, type Scope } from "../../sql/scope.ts";
 import { surveyBeginning } from "../../sql/survey.ts";
-import { UNREAD } from "../../sql/watched.ts";
+import { UNREAD } from "../../sql/watched-text.ts";
 import { refuseSession } from "../../wire/refusal.ts";
 import type { Established } from "../context/established.ts";
 import { SessionEnd, type SessionParts } from "../context/parts.ts";

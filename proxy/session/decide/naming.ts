@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { PersonSource, Role } from "../../policy/policy.ts";
 import { commentsOf } from "../../sql/comments.ts";
 import type { Statement } from "../../sql/verdict.ts";
-import { UNREAD } from "../../sql/watched.ts";
+import { UNREAD } from "../../sql/watched-text.ts";
 import { parameterStatus } from "../../wire/backend-messages.ts";
 import type { Outbox } from "../../wire/outbox.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";

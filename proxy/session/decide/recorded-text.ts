@@ -1,5 +1,5 @@
 import type { Statement } from "../../sql/verdict.ts";
-import { UNREAD } from "../../sql/watched.ts";
+import { UNREAD } from "../../sql/watched-text.ts";
 import type { SessionParts } from "../context/parts.ts";
 import type { Judged } from "../statement/decision.ts";
 

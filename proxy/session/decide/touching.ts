@@ -1,6 +1,6 @@
 import type { Role } from "../../policy/policy.ts";
 import type { Statement } from "../../sql/verdict.ts";
-import { countingRole } from "../../sql/watched.ts";
+import { countingRole } from "../../sql/watched-text.ts";
 
 const roles = new WeakMap<Role, Role>();
 

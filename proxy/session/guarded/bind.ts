@@ -1,4 +1,4 @@
-import type { Change } from "../../protocol/names.ts";
+import type { Change } from "../../protocol/object-names.ts";
 import { extraFields, type Statement } from "../../sql/verdict.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { type Bind, decodeBind, withResultFormats } from "../../wire/frontend-messages.ts";

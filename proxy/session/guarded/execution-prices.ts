@@ -1,5 +1,5 @@
+import { type Charged, refusalOf } from "../../meter/budget-refusal.ts";
 import type { Account, Grant } from "../../meter/meter.ts";
-import { type Charged, refusalOf } from "../../meter/refusal.ts";
 import type { Effect, Statement } from "../../sql/verdict.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { PinnedPeople } from "../statement/pinned.ts";

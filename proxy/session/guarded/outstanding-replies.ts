@@ -1,4 +1,4 @@
-import type { Change } from "../../protocol/names.ts";
+import type { Change } from "../../protocol/object-names.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { Judged } from "../statement/decision.ts";
 import type { PinnedPeople } from "../statement/pinned.ts";

@@ -1,4 +1,4 @@
-import type { Change } from "../../protocol/names.ts";
+import type { Change } from "../../protocol/object-names.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { decodeParse, type Parse, withSql } from "../../wire/frontend-messages.ts";

@@ -1,7 +1,7 @@
+import { refusalOf } from "../../meter/budget-refusal.ts";
 import type { Batch, Grant, Meter, Reveal } from "../../meter/meter.ts";
-import { refusalOf } from "../../meter/refusal.ts";
 import { type Limits, type Role, windowsOf } from "../../policy/policy.ts";
-import { PERSON } from "../../policy/prices.ts";
+import { PERSON } from "../../policy/price-units.ts";
 import type { OpenedValue } from "../../protocol/server-leg.ts";
 import type { Metering } from "../../sql/verdict.ts";
 import type { Frame } from "../../wire/frames.ts";

@@ -1,5 +1,5 @@
+import { refusalOfWrite } from "../../meter/budget-refusal.ts";
 import type { Grant } from "../../meter/meter.ts";
-import { refusalOfWrite } from "../../meter/refusal.ts";
 import type { Role } from "../../policy/policy.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import { rowsWritten } from "../../wire/backend-messages.ts";

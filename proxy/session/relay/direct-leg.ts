@@ -8,7 +8,7 @@ import { flushMessage, terminateMessage } from "../../wire/frontend-messages.ts"
 import { Backend } from "../../wire/messages.ts";
 import { Outbox } from "../../wire/outbox.ts";
 import type { Side as Connection } from "../context/established.ts";
-import { Side } from "./peers.ts";
+import { Side } from "./side.ts";
 
 /** The way to the server by a connection of the session's own: all passes as it comes. */
 export class DirectLeg implements ServerLeg {

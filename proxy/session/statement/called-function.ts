@@ -4,7 +4,7 @@ import { readsItsArgumentsOnly } from "../../sql/reads-more.ts";
 import type { Scope } from "../../sql/scope.ts";
 import { RUNS_TEXT } from "../../sql/unnamed-code.ts";
 import type { Statement, Verdict } from "../../sql/verdict.ts";
-import { BY_SIZE } from "../../sql/watched.ts";
+import { BY_SIZE } from "../../sql/watched-text.ts";
 import { type Frame, MalformedMessage } from "../../wire/frames.ts";
 import type { Judged } from "./decision.ts";
 

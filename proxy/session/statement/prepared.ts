@@ -1,4 +1,4 @@
-import { Names } from "../../protocol/names.ts";
+import { Names } from "../../protocol/object-names.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import { nameKey } from "../../wire/messages.ts";

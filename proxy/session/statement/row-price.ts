@@ -1,4 +1,4 @@
-import { PERSON } from "../../policy/prices.ts";
+import { PERSON } from "../../policy/price-units.ts";
 import type { Metering } from "../../sql/verdict.ts";
 
 /*

@@ -1,5 +1,5 @@
 import type { Reveal } from "../../meter/meter.ts";
-import { PERSON } from "../../policy/prices.ts";
+import { PERSON } from "../../policy/price-units.ts";
 import type { Scope } from "../../sql/scope.ts";
 import { extraFields, type Statement } from "../../sql/verdict.ts";
 import type { Refusal } from "../../wire/refusal.ts";

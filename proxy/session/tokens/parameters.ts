@@ -1,10 +1,10 @@
 import { isUtf8 } from "node:buffer";
 import { arrayText, arrayValues } from "../../pg/array-text.ts";
-import type { TokenColumn } from "../../sql/tokens/columns.ts";
 import type { DocumentColumn, ValueColumn } from "../../sql/tokens/documents.ts";
-import { joinedTexts, parameterTexts, type TokenParameter } from "../../sql/tokens/given.ts";
-import { notOfForm } from "../../sql/tokens/readings.ts";
+import { joinedTexts, parameterTexts, type TokenParameter } from "../../sql/tokens/given-values.ts";
 import { type DocumentUse, sealDocument, tokenGiven } from "../../sql/tokens/sealed-documents.ts";
+import type { TokenColumn } from "../../sql/tokens/token-columns.ts";
+import { notOfForm } from "../../sql/tokens/value-readings.ts";
 import { hexText, rawBytes } from "../../tokens/byte-values.ts";
 import { looksLikeToken, type Sealer } from "../../tokens/sealed.ts";
 import type { Frame } from "../../wire/frames.ts";

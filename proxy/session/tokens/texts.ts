@@ -3,15 +3,15 @@ import { LRUCache } from "lru-cache";
 import type { Log } from "../../log.ts";
 import type { Policy } from "../../policy/policy.ts";
 import type { Scope } from "../../sql/scope.ts";
-import { tokenColumnsOf } from "../../sql/tokens/columns.ts";
-import type { TokenReading } from "../../sql/tokens/given.ts";
-import { isAscii, type Sender, type TokenText, tokenText, UNTOUCHED } from "../../sql/tokens/text.ts";
+import type { TokenReading } from "../../sql/tokens/given-values.ts";
+import { tokenColumnsOf } from "../../sql/tokens/token-columns.ts";
+import { isAscii, type Sender, type TokenText, tokenText, UNTOUCHED } from "../../sql/tokens/token-text.ts";
 import type { Sealer } from "../../tokens/sealed.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { FieldOrigin } from "../../wire/rows.ts";
 import type { Reported } from "../context/reported.ts";
 import { NOT_UTF8 } from "./parameters.ts";
-import { type FieldColumns, fieldColumns } from "./rows.ts";
+import { type FieldColumns, fieldColumns } from "./token-rows.ts";
 
 /** By what a session's statements are judged at the moment. */
 export interface Standing {

@@ -1,15 +1,15 @@
 import type { Ledger } from "../../protocol/ledger.ts";
-import { type Change, Names } from "../../protocol/names.ts";
+import { type Change, Names } from "../../protocol/object-names.ts";
 import type { Request } from "../../protocol/requests.ts";
 import type { LegUser, OpenedValue, ServerLeg } from "../../protocol/server-leg.ts";
-import { type TokenColumns, tokenColumnsOf } from "../../sql/tokens/columns.ts";
+import { type TokenColumns, tokenColumnsOf } from "../../sql/tokens/token-columns.ts";
 import {
   namesIn,
   preparedNames,
   type TokenStatement,
   type TokenText,
   UNTOUCHED,
-} from "../../sql/tokens/text.ts";
+} from "../../sql/tokens/token-text.ts";
 import { decodeReadyForQuery } from "../../wire/backend-messages.ts";
 import { errorResponse } from "../../wire/errors.ts";
 import { type Frame, FrameReader, frameOf } from "../../wire/frames.ts";
@@ -29,9 +29,8 @@ import { Backend, Frontend, isRow, message } from "../../wire/messages.ts";
 import { poisonedBind, poisonedExecute, poisonedParse, poisonedQuery } from "../../wire/poison.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { fieldOrigins } from "../../wire/rows.ts";
-import { CopyIn, CopyOut } from "./copy.ts";
+import { CopyIn, CopyOut } from "./copy-data.ts";
 import { sealBind, wrongType } from "./parameters.ts";
-import { type FieldColumns, fieldColumns, hasTokens, turnRow } from "./rows.ts";
 import type { Reader } from "./shown-values.ts";
 import {
   isPlain,
@@ -43,6 +42,7 @@ import {
   UNREADABLE,
   UNSURE,
 } from "./texts.ts";
+import { type FieldColumns, fieldColumns, hasTokens, turnRow } from "./token-rows.ts";
 
 /** What is known of a message whose answer is outstanding. */
 interface Note {

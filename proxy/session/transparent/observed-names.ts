@@ -1,4 +1,4 @@
-import { Names } from "../../protocol/names.ts";
+import { Names } from "../../protocol/object-names.ts";
 import type { Effect } from "../../sql/verdict.ts";
 import type { Target } from "../../wire/frontend-messages.ts";
 import { nameKey } from "../../wire/messages.ts";

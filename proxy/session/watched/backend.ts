@@ -17,10 +17,10 @@ import { Cutting } from "./cutting.ts";
 import { WatchedFailure } from "./failure.ts";
 import { LONGEST_ROW } from "./long-rows.ts";
 import { WatchedRecord } from "./record.ts";
-import { isRunRequest, type WatchedRequest } from "./requests.ts";
 import { ShownRows } from "./shown-rows.ts";
-import type { WatchedState } from "./state.ts";
 import { peopleInNotice } from "./told-texts.ts";
+import { isRunRequest, type WatchedRequest } from "./watched-requests.ts";
+import type { WatchedState } from "./watched-state.ts";
 
 /** The server's messages on their way to the client of a watched session. */
 export class WatchedBackend {

@@ -1,4 +1,4 @@
-import type { Change } from "../../protocol/names.ts";
+import type { Change } from "../../protocol/object-names.ts";
 import { extraFields } from "../../sql/verdict.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { type Bind, decodeBind, withResultFormats } from "../../wire/frontend-messages.ts";
@@ -8,8 +8,8 @@ import type { Judged } from "../statement/decision.ts";
 import { type Portal, type Prepared, portalOf } from "../statement/prepared.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Renewal } from "./renewal.ts";
-import type { WatchedState } from "./state.ts";
 import type { Unrun } from "./unrun.ts";
+import type { WatchedState } from "./watched-state.ts";
 
 interface BindInput {
   readonly frame: Frame;

@@ -1,8 +1,8 @@
 import type { Batch, Grant } from "../../meter/meter.ts";
-import { PERSON } from "../../policy/prices.ts";
+import { PERSON } from "../../policy/price-units.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { Run } from "../statement/run.ts";
-import type { Ahead, Reader, Readers } from "./readers.ts";
+import type { Ahead, Reader, Readers } from "./charged-readers.ts";
 
 /** People who were shown to one reader by one statement, and are not charged yet. */
 class Unpaid {

@@ -9,9 +9,9 @@ import { peopleAtEnd } from "./copying.ts";
 import type { CurrentRun } from "./current-run.ts";
 import type { Cutting } from "./cutting.ts";
 import type { WatchedRecord } from "./record.ts";
-import type { ExecuteRequest, QueryRequest, WatchedRequest } from "./requests.ts";
 import type { ShownRows } from "./shown-rows.ts";
-import type { WatchedState } from "./state.ts";
+import type { ExecuteRequest, QueryRequest, WatchedRequest } from "./watched-requests.ts";
+import type { WatchedState } from "./watched-state.ts";
 
 interface Ended {
   readonly type: number;

@@ -7,8 +7,8 @@ import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { Judged } from "../statement/decision.ts";
 import { portalOf } from "../statement/prepared.ts";
 import type { Run } from "../statement/run.ts";
-import type { Reader } from "./readers.ts";
-import type { WatchedState } from "./state.ts";
+import type { Reader } from "./charged-readers.ts";
+import type { WatchedState } from "./watched-state.ts";
 
 /*
  * Statements that store values of people where nobody is counted for reading them: INSERT … SELECT, CREATE TABLE AS and

@@ -5,10 +5,10 @@ import type { Judged } from "../statement/decision.ts";
 import { hasSource } from "../statement/described.ts";
 import { asAnswered, isSource, sourceOf } from "../statement/prepared.ts";
 import { Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
-import type { Reader } from "./readers.ts";
-import { isRunRequest, type RunRequest, type WatchedRequest } from "./requests.ts";
+import type { Reader } from "./charged-readers.ts";
 import type { ShownRows } from "./shown-rows.ts";
-import { type WatchedState, withCopiesOf } from "./state.ts";
+import { isRunRequest, type RunRequest, type WatchedRequest } from "./watched-requests.ts";
+import { type WatchedState, withCopiesOf } from "./watched-state.ts";
 
 /** The statement that is being answered, from its first row on. */
 export class CurrentRun {

@@ -5,8 +5,8 @@ import { type Refusal, refuseSession } from "../../wire/refusal.ts";
 import { cancelBehind } from "../context/cancelling.ts";
 import { SessionEnd } from "../context/parts.ts";
 import type { Run } from "../statement/run.ts";
-import type { ExecuteRequest, QueryRequest } from "./requests.ts";
-import type { WatchedState } from "./state.ts";
+import type { ExecuteRequest, QueryRequest } from "./watched-requests.ts";
+import type { WatchedState } from "./watched-state.ts";
 
 /**
  * Ends what runs before its time: the server is asked to cancel it, and its error gets our words. A result that had

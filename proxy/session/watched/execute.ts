@@ -1,7 +1,7 @@
 import { quoteIdentifier } from "../../pg/quote.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
-import { BY_SIZE } from "../../sql/watched.ts";
+import { BY_SIZE } from "../../sql/watched-text.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { decodeExecute } from "../../wire/frontend-messages.ts";
 import { poisonedExecute } from "../../wire/poison.ts";
@@ -9,11 +9,11 @@ import type { Naming } from "../decide/naming.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
 import type { Portal } from "../statement/prepared.ts";
+import type { Reader } from "./charged-readers.ts";
 import { hold, isHeld, keptForGood } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
-import type { Reader } from "./readers.ts";
 import type { Renewal } from "./renewal.ts";
-import type { WatchedState } from "./state.ts";
+import type { WatchedState } from "./watched-state.ts";
 
 interface ExecuteInput {
   readonly frame: Frame;

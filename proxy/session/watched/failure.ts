@@ -8,10 +8,10 @@ import type { CurrentRun } from "./current-run.ts";
 import type { Cutting } from "./cutting.ts";
 import { positionOnly } from "./positions.ts";
 import type { WatchedRecord } from "./record.ts";
-import { isRunRequest, type WatchedRequest } from "./requests.ts";
 import type { ShownRows } from "./shown-rows.ts";
-import type { WatchedState } from "./state.ts";
 import { peopleInError, peopleInPlanning } from "./told-texts.ts";
+import { isRunRequest, type WatchedRequest } from "./watched-requests.ts";
+import type { WatchedState } from "./watched-state.ts";
 
 /** A server error that the client has got. */
 interface Failed {

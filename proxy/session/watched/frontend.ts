@@ -13,8 +13,8 @@ import { Judgement } from "./judgement.ts";
 import { WatchedParse } from "./parse.ts";
 import { WatchedQuery } from "./query.ts";
 import { Renewal } from "./renewal.ts";
-import type { WatchedState } from "./state.ts";
 import { Unrun } from "./unrun.ts";
+import type { WatchedState } from "./watched-state.ts";
 
 /**
  * The client's messages on their way to the server of a watched session. Each is sent as it came, but for columns that

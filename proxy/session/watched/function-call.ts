@@ -4,10 +4,10 @@ import type { Naming } from "../decide/naming.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import { calledFunction } from "../statement/called-function.ts";
 import type { Judged } from "../statement/decision.ts";
+import type { Reader } from "./charged-readers.ts";
 import { GATHERS, isHeld } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
-import type { Reader } from "./readers.ts";
-import type { WatchedState } from "./state.ts";
+import type { WatchedState } from "./watched-state.ts";
 
 interface CallDecision {
   readonly frame: Frame;

@@ -1,7 +1,7 @@
 import type { Scope } from "../../sql/scope.ts";
 import { unnamedCode } from "../../sql/unnamed-code.ts";
 import type { Statement } from "../../sql/verdict.ts";
-import { countingScope, type Doubt, doubted, unreadable } from "../../sql/watched.ts";
+import { countingScope, type Doubt, doubted, unreadable } from "../../sql/watched-text.ts";
 import { typesDeclaredIn } from "../../wire/frontend-messages.ts";
 import type { Surroundings } from "../decide/certainty.ts";
 import type { Naming, Protocol } from "../decide/naming.ts";
@@ -10,9 +10,9 @@ import { isReadable } from "../decide/readable.ts";
 import { settingsOf } from "../person/person.ts";
 import type { Judged, Kept } from "../statement/decision.ts";
 import type { Prepared } from "../statement/prepared.ts";
+import type { Reader } from "./charged-readers.ts";
 import { hasLongRows } from "./long-rows.ts";
-import type { Reader } from "./readers.ts";
-import { plainly, type WatchedState } from "./state.ts";
+import { plainly, type WatchedState } from "./watched-state.ts";
 
 /** What texts show, and whether the server has said all that this depends on; asks it otherwise. */
 export class Judgement {

@@ -1,4 +1,4 @@
-import type { Change } from "../../protocol/names.ts";
+import type { Change } from "../../protocol/object-names.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { decodeParse, type Parse, withSql } from "../../wire/frontend-messages.ts";
@@ -8,8 +8,8 @@ import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts"
 import type { Judged } from "../statement/decision.ts";
 import { type Prepared, preparedBy } from "../statement/prepared.ts";
 import type { Judgement } from "./judgement.ts";
-import type { WatchedState } from "./state.ts";
 import type { Unrun } from "./unrun.ts";
+import type { WatchedState } from "./watched-state.ts";
 
 interface ParseInput {
   readonly frame: Frame;

@@ -6,11 +6,11 @@ import { poisonedQuery } from "../../wire/poison.ts";
 import type { Naming } from "../decide/naming.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
+import type { Reader } from "./charged-readers.ts";
 import { isHeld, keptForGood, NOT_BY_ITSELF, sendUncommitted } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
-import type { Reader } from "./readers.ts";
 import type { Renewal } from "./renewal.ts";
-import type { WatchedState } from "./state.ts";
+import type { WatchedState } from "./watched-state.ts";
 
 interface QueryInput {
   readonly frame: Frame;

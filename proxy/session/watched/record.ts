@@ -3,8 +3,8 @@ import type { Refusal } from "../../wire/refusal.ts";
 import { once, Repetitions } from "../record/coalescing.ts";
 import type { Judged } from "../statement/decision.ts";
 import { Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
-import type { WatchedRequest } from "./requests.ts";
-import type { WatchedState } from "./state.ts";
+import type { WatchedRequest } from "./watched-requests.ts";
+import type { WatchedState } from "./watched-state.ts";
 
 /** What went wrong, and the reference of our own words where they took the place of the server's. */
 interface Ending {

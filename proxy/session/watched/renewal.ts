@@ -5,7 +5,7 @@ import { type Judged, Kept } from "../statement/decision.ts";
 import { type Prepared, preparedBy } from "../statement/prepared.ts";
 import { preparingAgain } from "../statement/preparing-again.ts";
 import type { Judgement } from "./judgement.ts";
-import { plainly, type WatchedState } from "./state.ts";
+import { plainly, type WatchedState } from "./watched-state.ts";
 
 /** Prepares a statement again where the text that the server has is not what it must be now. */
 export class Renewal {

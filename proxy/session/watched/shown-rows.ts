@@ -1,14 +1,14 @@
-import { BYTES_OF_UNNAMED, PERSON } from "../../policy/prices.ts";
+import { BYTES_OF_UNNAMED, PERSON } from "../../policy/price-units.ts";
 import type { Metering } from "../../sql/verdict.ts";
 import type { FrameReader } from "../../wire/frames.ts";
 import { readTrailingFields, trimDataRow } from "../../wire/rows.ts";
 import { membersOf } from "../statement/row-price.ts";
 import type { Run } from "../statement/run.ts";
+import type { Reader } from "./charged-readers.ts";
 import { Charges, type OnStop, type Shown } from "./charges.ts";
 import { GATHERS } from "./copying.ts";
 import { noteLongRow, ROW_TOO_LONG } from "./long-rows.ts";
-import type { Reader } from "./readers.ts";
-import type { WatchedState } from "./state.ts";
+import type { WatchedState } from "./watched-state.ts";
 
 /** Type byte and length word. */
 const HEADER = 5;

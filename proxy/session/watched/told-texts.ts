@@ -1,4 +1,4 @@
-import { BYTES_OF_UNNAMED } from "../../policy/prices.ts";
+import { BYTES_OF_UNNAMED } from "../../policy/price-units.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import { decodeError, type ErrorFields } from "../../wire/errors.ts";
 import type { Frame } from "../../wire/frames.ts";

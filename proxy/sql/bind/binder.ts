@@ -11,7 +11,7 @@ import type {
 } from "./bound.ts";
 import { Allowance, Effort, LOOKS_OF_A_WHOLE_COLUMN } from "./effort.ts";
 import type { Environment } from "./environment.ts";
-import { type Level, namesAround, type Scope } from "./scope.ts";
+import { type Level, type NameScope, namesAround } from "./name-scope.ts";
 
 /** "effort": it is understood, but would take too long. */
 export type NotUnderstoodReason = "syntax" | "depth" | "effort";
@@ -56,7 +56,7 @@ export function checkGrammar(type: string, body: Body, meant: Body[] = [], depth
 }
 
 /** Binds one kind of node that begins a name or a query; for other nodes, the children are visited. */
-export type Visitor = (binder: Binder, body: never, scope: Scope) => void;
+export type Visitor = (binder: Binder, body: never, scope: NameScope) => void;
 
 /**
  * The state of one statement during its binding. Nothing in it changes once the statement is bound. Queries contain
@@ -89,20 +89,20 @@ export class Binder {
   }
 
   /** Expressions of a clause: one, a list, or none. */
-  bind(nodes: Node | readonly Node[] | undefined, scope: Scope): void {
+  bind(nodes: Node | readonly Node[] | undefined, scope: NameScope): void {
     if (nodes === undefined) return;
     for (const node of Array.isArray(nodes) ? (nodes as readonly Node[]) : [nodes as Node])
       visitNode(node, (type, body) => this.visit(type, body, scope));
   }
 
-  visit(type: string, body: Body, scope: Scope): void {
+  visit(type: string, body: Body, scope: NameScope): void {
     if (MEANT.has(type)) this.#met.add(body);
     const visitor = Object.hasOwn(this.#visitors, type) ? this.#visitors[type] : undefined;
     if (visitor !== undefined) visitor(this, body as never, scope);
     else this.children(type, body, scope);
   }
 
-  children(type: string, body: Body, scope: Scope): void {
+  children(type: string, body: Body, scope: NameScope): void {
     forEachChild(type, body, (childType, child) => this.visit(childType, child, scope));
   }
 
@@ -124,7 +124,7 @@ export class Binder {
   }
 
   /** Counts the lookup of a name among everything around it. */
-  lookAround(scope: Scope, node: Body, isQualified = false): void {
+  lookAround(scope: NameScope, node: Body, isQualified = false): void {
     this.look(namesAround(scope, isQualified), node);
   }
 
@@ -140,7 +140,7 @@ export class Binder {
   }
 
   /** Adds a query that is bound; `scope` is one of its own. */
-  add(query: BoundQuery, scope: Scope): void {
+  add(query: BoundQuery, scope: NameScope): void {
     this.queries.push(query);
     this.queryOf.set(query.node, query);
     this.#levels.set(scope.level, query);

@@ -12,7 +12,7 @@ import type { Body } from "../parse/grammar.ts";
 
 /** A statement as Postgres would understand it. */
 export interface BoundStatement {
-  readonly kind: StatementKind;
+  readonly kind: BoundKind;
   /** The query (or the write) whose rows the client gets; undefined for a utility statement. */
   readonly top: BoundQuery | undefined;
   /** All queries in it; each comes after the queries inside it. */
@@ -40,7 +40,7 @@ export interface BoundStatement {
 }
 
 /** `utility` is everything else; it has no queries. */
-export type StatementKind =
+export type BoundKind =
   | "select"
   | "values"
   | "insert"

@@ -12,42 +12,42 @@ import type { CatalogFunction } from "../../catalog/catalog.ts";
 import { type Body, forEachChild, nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
 import type { Call } from "./bound.ts";
+import { levelAt, type NameScope } from "./name-scope.ts";
 import { columnRef, fieldAsCall, fieldsOfValue, takesOne } from "./names.ts";
 import { operatorNamed, operatorsOfCase, operatorsOfExpression, operatorsOfSubquery } from "./operators.ts";
-import { levelAt, type Scope } from "./scope.ts";
 
 /** The parts of an expression that contain a name or determine something about the enclosing query. */
 export const EXPRESSION_VISITORS = {
   ColumnRef: column,
   FuncCall: call,
   A_Indirection: indirection,
-  JsonArrayAgg: (binder: Binder, body: Body, scope: Scope) =>
+  JsonArrayAgg: (binder: Binder, body: Body, scope: NameScope) =>
     jsonAggregate(binder, "JsonArrayAgg", body, scope),
-  JsonObjectAgg: (binder: Binder, body: Body, scope: Scope) =>
+  JsonObjectAgg: (binder: Binder, body: Body, scope: NameScope) =>
     jsonAggregate(binder, "JsonObjectAgg", body, scope),
-  JsonArrayQueryConstructor: (binder: Binder, body: Body, scope: Scope) => {
+  JsonArrayQueryConstructor: (binder: Binder, body: Body, scope: NameScope) => {
     scope.level.calls.push(syntax(body, "JSON_ARRAY(…)"));
     binder.children("JsonArrayQueryConstructor", body, scope);
   },
-  SubLink: (binder: Binder, body: SubLink, scope: Scope) => {
+  SubLink: (binder: Binder, body: SubLink, scope: NameScope) => {
     if (body.subLinkType === "ARRAY_SUBLINK") scope.level.calls.push(syntax(body, "ARRAY(…)"));
     scope.level.operators.push(...operatorsOfSubquery(body));
     binder.children("SubLink", body, scope);
   },
-  A_Expr: (binder: Binder, body: A_Expr, scope: Scope) => {
+  A_Expr: (binder: Binder, body: A_Expr, scope: NameScope) => {
     scope.level.operators.push(...operatorsOfExpression(body));
     binder.children("A_Expr", body, scope);
   },
-  CaseExpr: (binder: Binder, body: CaseExpr, scope: Scope) => {
+  CaseExpr: (binder: Binder, body: CaseExpr, scope: NameScope) => {
     scope.level.operators.push(...operatorsOfCase(body));
     binder.children("CaseExpr", body, scope);
   },
   // The ORDER BY of an aggregate or a window; that of a query may name an output (outputs.ts).
-  SortBy: (binder: Binder, body: SortBy, scope: Scope) => {
+  SortBy: (binder: Binder, body: SortBy, scope: NameScope) => {
     scope.level.operators.push(...operatorNamed(body.useOp));
     binder.children("SortBy", body, scope);
   },
-  TypeName: (binder: Binder, body: TypeName, scope: Scope) => {
+  TypeName: (binder: Binder, body: TypeName, scope: NameScope) => {
     scope.level.types.push(body);
     binder.children("TypeName", body, scope);
   },
@@ -57,7 +57,7 @@ function syntax(node: Body, name: string): Call {
   return { node, name, schema: undefined, form: "syntax" };
 }
 
-function column(binder: Binder, body: ColumnRef, scope: Scope): void {
+function column(binder: Binder, body: ColumnRef, scope: NameScope): void {
   columnRef(binder, body, scope);
   const { fields = [] } = body;
   const last = fields.at(-1);
@@ -65,7 +65,7 @@ function column(binder: Binder, body: ColumnRef, scope: Scope): void {
   if (binder.meanings.get(body)?.kind !== "column") field(binder, "ColumnRef", body, stringOf(last), scope);
 }
 
-function indirection(binder: Binder, body: A_Indirection, scope: Scope): void {
+function indirection(binder: Binder, body: A_Indirection, scope: NameScope): void {
   binder.children("A_Indirection", body, scope);
   for (const name of fieldsOfValue(binder, body)) field(binder, "A_Indirection", body, name, scope);
 }
@@ -74,13 +74,13 @@ function indirection(binder: Binder, body: A_Indirection, scope: Scope): void {
  * `c.reveal` and `(value).reveal` call a function of one argument, possibly an aggregate (ParseFuncOrColumn in
  * parser/parse_func.c).
  */
-function field(binder: Binder, type: string, node: Body, name: string, scope: Scope): void {
+function field(binder: Binder, type: string, node: Body, name: string, scope: NameScope): void {
   const called = (binder.environment.catalog.functionsByName.get(name) ?? []).filter(takesOne);
   const made: Call = { node, name, schema: undefined, form: "field" };
   meet(binder, type, made, called, scope);
 }
 
-function call(binder: Binder, body: FuncCall, scope: Scope): void {
+function call(binder: Binder, body: FuncCall, scope: NameScope): void {
   binder.children("FuncCall", body, scope);
   fieldAsCall(binder, body);
   const [name = "", schema] = (body.funcname ?? []).map(stringOf).toReversed();
@@ -100,7 +100,7 @@ function meet(
   type: string,
   made: Call,
   called: readonly CatalogFunction[],
-  scope: Scope,
+  scope: NameScope,
 ): void {
   scope.level.calls.push(made);
   if (called.some(({ returnsSet }) => returnsSet)) scope.level.sets.push(made.node);
@@ -111,7 +111,7 @@ function jsonAggregate(
   binder: Binder,
   type: "JsonArrayAgg" | "JsonObjectAgg",
   body: Body,
-  scope: Scope,
+  scope: NameScope,
 ): void {
   binder.children(type, body, scope);
   const made = syntax(body, type === "JsonArrayAgg" ? "JSON_ARRAYAGG" : "JSON_OBJECTAGG");
@@ -125,7 +125,7 @@ function jsonAggregate(
  * An aggregate belongs to the innermost query whose columns its arguments name, or to its own query if they name none
  * (Postgres docs, "Aggregate Expressions"). If they may name an unknown column, it is assigned to its own query.
  */
-function aggregate(binder: Binder, type: string, made: Call, scope: Scope): void {
+function aggregate(binder: Binder, type: string, made: Call, scope: NameScope): void {
   let depth: number | undefined;
   const look = (childType: string, child: Body): void => {
     const meaning = binder.meanings.get(child);

@@ -1,6 +1,6 @@
 import type { Binder } from "./binder.ts";
 import type { BoundRelation, FromItem } from "./bound.ts";
-import type { NamespaceItem, Scope } from "./scope.ts";
+import type { NameScope, NamespaceItem } from "./name-scope.ts";
 
 /** A FROM clause or a part of it: its contents, and the names that it exposes. */
 export interface BoundFrom {
@@ -13,7 +13,7 @@ export interface BoundFrom {
 /** What a part of FROM can refer to: the level without its FROM, and for LATERAL the items before it. */
 export interface FromScope {
   /** The query's own scope; its items are ignored. */
-  readonly scope: Scope;
+  readonly scope: NameScope;
   readonly before: readonly NamespaceItem[];
   readonly isNullable: boolean;
 }

@@ -3,9 +3,9 @@ import { stringOf } from "../parse/grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundColumn, BoundRelation, FromItem } from "./bound.ts";
 import { type BoundFrom, type FromScope, reportConflicts } from "./from-parts.ts";
+import { item, type NamespaceItem, withItems } from "./name-scope.ts";
 import { operatorsOfJoin } from "./operators.ts";
 import { checkAlias, makeRelation, type PlainColumn } from "./relation.ts";
-import { item, type NamespaceItem, withItems } from "./scope.ts";
 
 type JoinType = Extract<FromItem, { kind: "join" }>["type"];
 

@@ -1,12 +1,12 @@
 import type { LockStmt, RangeVar } from "libpg-query";
 import { nodeOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
+import { innerScope, type NameScope } from "./name-scope.ts";
 import { tableReference } from "./relation.ts";
-import { innerScope, type Scope } from "./scope.ts";
 import { expressionsOf, NOTHING } from "./select.ts";
 
 /** LOCK names relations, never WITH queries, and affects all of their columns. */
-export function bindLock(binder: Binder, body: LockStmt, outer: Scope): void {
+export function bindLock(binder: Binder, body: LockStmt, outer: NameScope): void {
   const scope = innerScope(outer);
   const relations = (body.relations ?? []).map((node) =>
     tableReference(binder, nodeOf(node)[1] as RangeVar, { isNullable: false, isTarget: true }),

@@ -2,15 +2,15 @@ import type { MergeStmt, MergeWhenClause } from "libpg-query";
 import { nodeOf } from "../parse/grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundColumn, BoundRelation } from "./bound.ts";
-import { bindFrom } from "./from.ts";
+import { bindFrom } from "./from-clause.ts";
 import { relationsIn, reportConflicts } from "./from-parts.ts";
-import { innerScope, item, type NamespaceItem, type Scope, withItems } from "./scope.ts";
+import { innerScope, item, type NameScope, type NamespaceItem, withItems } from "./name-scope.ts";
 import { clauses, expressionsOf, NOTHING } from "./select.ts";
 import { bindWiths } from "./with.ts";
 import { assignedBy, returning, targetOf } from "./writes.ts";
 
 /** MERGE (parser/parse_merge.c): the source cannot refer to the target; ON and RETURNING can refer to both. */
-export function bindMerge(binder: Binder, body: MergeStmt, outer: Scope): void {
+export function bindMerge(binder: Binder, body: MergeStmt, outer: NameScope): void {
   if (body.sourceRelation === undefined) throw new NotUnderstood("MERGE without a source", body);
   const { scope: level, withs } = bindWiths(binder, body.withClause, innerScope(outer));
   const target = targetOf(binder, body);
@@ -60,7 +60,7 @@ function bindAction(
   binder: Binder,
   action: MergeWhenClause,
   { target, own, from }: Sides,
-  level: Scope,
+  level: NameScope,
 ): readonly BoundColumn[] {
   const items = {
     MERGE_WHEN_MATCHED: [...from, own],

@@ -3,17 +3,17 @@ import type { Catalog, CatalogFunction } from "../../catalog/catalog.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
 import type { BoundColumn, BoundRelation, Meaning } from "./bound.ts";
-import { columnsNamed, findColumn, findRelation, needsSchema, type Scope } from "./scope.ts";
+import { columnsNamed, findColumn, findRelation, type NameScope, needsSchema } from "./name-scope.ts";
 
 /** A name in an expression: `a`, `a.b`, `a.*`, `s.a.b`, `d.s.a.b` (transformColumnRef in parser/parse_expr.c). */
-export function columnRef(binder: Binder, body: ColumnRef, scope: Scope): void {
+export function columnRef(binder: Binder, body: ColumnRef, scope: NameScope): void {
   const meaning = meaningOf(binder, body, scope);
   binder.meanings.set(body, meaning);
   const rows = meaning.kind === "uncertain" ? meaning.candidates : [meaning];
   for (const row of rows) if (row.kind === "row") binder.writeOut(row.relation.columns.length, body);
 }
 
-function meaningOf(binder: Binder, body: ColumnRef, scope: Scope): Meaning {
+function meaningOf(binder: Binder, body: ColumnRef, scope: NameScope): Meaning {
   const fields = body.fields ?? [];
   const last = fields.at(-1);
   const isStar = last !== undefined && nodeOf(last)[0] === "A_Star";
@@ -33,7 +33,7 @@ function meaningOf(binder: Binder, body: ColumnRef, scope: Scope): Meaning {
 }
 
 /** A column of any level takes precedence over a relation of the same name. */
-function unqualified(binder: Binder, body: ColumnRef, name: string, scope: Scope): Meaning {
+function unqualified(binder: Binder, body: ColumnRef, name: string, scope: NameScope): Meaning {
   binder.lookAround(scope, body);
   const column = findColumn(scope, name, "all");
   if (column.problem !== undefined) binder.problem(column.problem, `column reference "${name}"`, body);
@@ -59,11 +59,11 @@ function noteBehind(
   binder: Binder,
   body: ColumnRef,
   { column, depth }: Meaning & { readonly kind: "column" },
-  scope: Scope,
+  scope: NameScope,
 ): void {
   const { name } = column;
   const targets: BoundRelation[] = [];
-  for (let at: Scope | undefined = scope; at !== undefined; at = at.outer) {
+  for (let at: NameScope | undefined = scope; at !== undefined; at = at.outer) {
     if (at.depth >= depth || binder.targets.size === 0) continue;
     for (const { relation } of at.items) {
       const target = relation.source.kind === "row of target" ? relation.source.target : relation;
@@ -75,7 +75,7 @@ function noteBehind(
 }
 
 /** A join without an alias exposes the names of its sides. */
-function holderOf(column: BoundColumn, scope: Scope): BoundRelation | undefined {
+function holderOf(column: BoundColumn, scope: NameScope): BoundRelation | undefined {
   const { relation, source } = column;
   if (relation.alias !== "")
     return findRelation(scope, undefined, relation.alias).found?.relation === relation ? relation : undefined;
@@ -94,7 +94,7 @@ function qualified(
   binder: Binder,
   body: ColumnRef,
   { schema, qualifier, name }: QualifiedName,
-  scope: Scope,
+  scope: NameScope,
 ): Meaning {
   binder.lookAround(scope, body, true);
   const { found, problem } = findRelation(scope, schema, qualifier);

@@ -4,8 +4,8 @@ import { type Body, nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
 import type { BoundColumn, BoundRelation, Meaning, Output } from "./bound.ts";
 import { columnName } from "./column-name.ts";
+import { findColumn, findRelation, type NameScope, needsSchema } from "./name-scope.ts";
 import { operatorNamed } from "./operators.ts";
-import { findColumn, findRelation, needsSchema, type Scope } from "./scope.ts";
 
 export interface Outputs {
   readonly outputs: readonly Output[];
@@ -13,7 +13,7 @@ export interface Outputs {
 }
 
 /** A target list with its stars expanded (transformTargetList in parser/parse_target.c). */
-export function bindTargets(binder: Binder, nodes: readonly Node[] | undefined, scope: Scope): Outputs {
+export function bindTargets(binder: Binder, nodes: readonly Node[] | undefined, scope: NameScope): Outputs {
   const parts = (nodes ?? []).map((node) => target(binder, nodeOf(node)[1] as ResTarget, scope));
   return {
     outputs: parts.flatMap(({ outputs }) => outputs),
@@ -21,7 +21,7 @@ export function bindTargets(binder: Binder, nodes: readonly Node[] | undefined, 
   };
 }
 
-function target(binder: Binder, { name, val }: ResTarget, scope: Scope): Outputs {
+function target(binder: Binder, { name, val }: ResTarget, scope: NameScope): Outputs {
   if (val === undefined) return { outputs: [], hasUnknownOutputs: false };
   const [type, body] = nodeOf(val);
   if (type === "ColumnRef" && endsInStar((body as ColumnRef).fields)) {
@@ -58,7 +58,7 @@ export function columnMeant(binder: Binder, body: Body): BoundColumn | undefined
 }
 
 /** `*`: all columns that need no qualifier (ExpandAllTables); `t.*`: those of one reference at any level. */
-function star(binder: Binder, body: ColumnRef, scope: Scope): Outputs {
+function star(binder: Binder, body: ColumnRef, scope: NameScope): Outputs {
   const names = (body.fields ?? []).slice(0, -1).map(stringOf);
   const relations =
     names.length === 0
@@ -73,7 +73,7 @@ function relationOfStar(
   binder: Binder,
   body: ColumnRef,
   names: readonly string[],
-  scope: Scope,
+  scope: NameScope,
 ): readonly BoundRelation[] {
   const [qualifier = "", schema, database] = names.toReversed();
   if (database !== undefined && database !== binder.environment.catalog.database) {
@@ -124,7 +124,7 @@ export function bindOutputClause(
   binder: Binder,
   nodes: readonly Node[] | undefined,
   { clause, outputs }: { readonly clause: OutputClause; readonly outputs: readonly Output[] },
-  scope: Scope,
+  scope: NameScope,
 ): void {
   for (const node of nodes ?? []) {
     // DISTINCT without ON is a list with an empty element.
@@ -136,7 +136,7 @@ function outputItem(
   binder: Binder,
   node: Node,
   within: { readonly clause: OutputClause; readonly outputs: readonly Output[] },
-  scope: Scope,
+  scope: NameScope,
 ): void {
   const [type, body] = nodeOf(node);
   const inside = (nodes: readonly Node[] | undefined) => bindOutputClause(binder, nodes, within, scope);
@@ -170,7 +170,7 @@ function outputNamed(
   type: string,
   body: Body,
   { clause, outputs }: { readonly clause: OutputClause; readonly outputs: readonly Output[] },
-  scope: Scope,
+  scope: NameScope,
 ): Meaning | undefined {
   const fields = type === "ColumnRef" ? ((body as ColumnRef).fields ?? []) : [];
   const [field] = fields;

@@ -2,15 +2,15 @@ import type { ColumnRef, LockingClause, Node, RangeVar, SelectStmt, SortBy } fro
 import { type Body, nodeOf, stringOf } from "../parse/grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundQuery, BoundRelation, Clauses, Output, SetOperation, Traits } from "./bound.ts";
-import { bindFrom } from "./from.ts";
+import { bindFrom } from "./from-clause.ts";
 import { relationsIn } from "./from-parts.ts";
+import { findColumn, innerScope, type Level, type NameScope, withItems } from "./name-scope.ts";
 import { operatorNamed } from "./operators.ts";
 import { bindOutputClause, bindTargets, isStar } from "./outputs.ts";
-import { findColumn, innerScope, type Level, type Scope, withItems } from "./scope.ts";
 import { type BoundWiths, bindWiths } from "./with.ts";
 
 /** A SELECT of any form: plain, VALUES, or a set operation (transformStmt in parser/analyze.c). */
-export function bindSelect(binder: Binder, body: SelectStmt, outer: Scope): void {
+export function bindSelect(binder: Binder, body: SelectStmt, outer: NameScope): void {
   const around = bindWiths(binder, body.withClause, innerScope(outer));
   for (const clause of body.lockingClause ?? [])
     for (const node of (nodeOf(clause)[1] as LockingClause).lockedRels ?? []) binder.meet(nodeOf(node)[1]);
@@ -60,7 +60,7 @@ export const NOTHING = {
   write: undefined,
 } as const satisfies Partial<BoundQuery>;
 
-function bindLimits(binder: Binder, body: SelectStmt, scope: Scope): void {
+function bindLimits(binder: Binder, body: SelectStmt, scope: NameScope): void {
   binder.bind(body.limitOffset, scope);
   binder.bind(body.limitCount, scope);
 }
@@ -110,7 +110,7 @@ export function clauses(
 /** The contents of a query's expressions, once all of them are bound. */
 export function expressionsOf(
   body: Pick<SelectStmt, "distinctClause" | "groupClause" | "havingClause" | "limitOption">,
-  { level }: Scope,
+  { level }: NameScope,
 ): Pick<BoundQuery, "traits" | "calls" | "aggregates" | "operators" | "types"> {
   const { calls, aggregates, operators, types } = level;
   return { traits: traitsOf(body, level), calls, aggregates, operators, types };
@@ -193,7 +193,7 @@ function setOperation(binder: Binder, body: SelectStmt, { scope, withs }: BoundW
   );
 }
 
-function armOf(binder: Binder, arm: SelectStmt | undefined, scope: Scope): BoundQuery {
+function armOf(binder: Binder, arm: SelectStmt | undefined, scope: NameScope): BoundQuery {
   if (arm === undefined) throw new Error("a set operation has two arms");
   binder.visit("SelectStmt", arm, scope);
   return queryAt(binder, arm);
@@ -220,7 +220,7 @@ function sortOfArms(
   binder: Binder,
   nodes: readonly Node[] | undefined,
   outputs: readonly Output[],
-  scope: Scope,
+  scope: NameScope,
 ): void {
   for (const node of nodes ?? []) {
     const { node: key, useOp } = nodeOf(node)[1] as SortBy;

@@ -2,17 +2,17 @@ import type { CommonTableExpr, RangeVar, WithClause } from "libpg-query";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
 import type { BoundQuery, BoundRelation, WithQuery } from "./bound.ts";
+import { findWith, type NameScope, type WithColumns, type WithEntry } from "./name-scope.ts";
 import { checkAlias, makeRelation, outputColumns, type PlainColumn } from "./relation.ts";
-import { findWith, type Scope, type WithColumns, type WithEntry } from "./scope.ts";
 
 export interface BoundWiths {
   /** The level's scope, in which the queries can be named. */
-  readonly scope: Scope;
+  readonly scope: NameScope;
   readonly withs: readonly WithQuery[];
 }
 
 /** A WITH clause: a query can refer to those before it, or to all of them if it is RECURSIVE (parser/parse_cte.c). */
-export function bindWiths(binder: Binder, clause: WithClause | undefined, scope: Scope): BoundWiths {
+export function bindWiths(binder: Binder, clause: WithClause | undefined, scope: NameScope): BoundWiths {
   const nodes = (clause?.ctes ?? []).map((node) => nodeOf(node)[1] as CommonTableExpr);
   if (nodes.length === 0) return { scope, withs: [] };
   for (const node of nodes) binder.meetRelation(node);
@@ -30,7 +30,7 @@ export function bindWiths(binder: Binder, clause: WithClause | undefined, scope:
   return { scope: { ...scope, withs: all }, withs: entries.map(({ query }) => query) };
 }
 
-function withQuery(binder: Binder, node: CommonTableExpr, entry: WithEntry, scope: Scope): void {
+function withQuery(binder: Binder, node: CommonTableExpr, entry: WithEntry, scope: NameScope): void {
   entry.bind = undefined;
   const { ctequery } = node;
   if (ctequery === undefined) return;
@@ -75,7 +75,7 @@ function columnsOf(node: CommonTableExpr, { outputs, hasUnknownOutputs }: BoundQ
 export function withReference(
   binder: Binder,
   name: RangeVar,
-  scope: Scope,
+  scope: NameScope,
   isNullable: boolean,
 ): BoundRelation | undefined {
   const found = name.schemaname === undefined ? findWith(scope, name.relname ?? "") : undefined;

@@ -12,16 +12,23 @@ import type {
 import { nodeOf } from "../parse/grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundColumn, BoundQuery, BoundRelation } from "./bound.ts";
-import { bindFrom } from "./from.ts";
+import { bindFrom } from "./from-clause.ts";
 import { relationsIn } from "./from-parts.ts";
+import {
+  findRelation,
+  innerScope,
+  item,
+  type NameScope,
+  type NamespaceItem,
+  withItems,
+} from "./name-scope.ts";
 import { bindTargets, type Outputs } from "./outputs.ts";
 import { makeRelation, tableReference } from "./relation.ts";
-import { findRelation, innerScope, item, type NamespaceItem, type Scope, withItems } from "./scope.ts";
 import { clauses, expressionsOf, NOTHING, queryAt } from "./select.ts";
 import { bindWiths } from "./with.ts";
 
 /** INSERT (transformInsertStmt in parser/analyze.c): its source cannot refer to the target. */
-export function bindInsert(binder: Binder, body: InsertStmt, outer: Scope): void {
+export function bindInsert(binder: Binder, body: InsertStmt, outer: NameScope): void {
   const { scope, withs } = bindWiths(binder, body.withClause, innerScope(outer));
   const target = targetOf(binder, body);
   // `INSERT INTO t (a[…])`: a subscript can refer to what the source can.
@@ -79,7 +86,7 @@ function onConflict(
   binder: Binder,
   { infer, targetList, whereClause }: OnConflictClause,
   { target, source }: { readonly target: BoundRelation; readonly source: BoundQuery | undefined },
-  scope: Scope,
+  scope: NameScope,
 ): readonly BoundColumn[] {
   for (const node of infer?.indexElems ?? [])
     indexElement(binder, nodeOf(node)[1] as IndexElem, target, scope);
@@ -91,7 +98,7 @@ function onConflict(
   return assignedBy(binder, targetList ?? [], target);
 }
 
-function indexElement(binder: Binder, body: IndexElem, target: BoundRelation, scope: Scope): void {
+function indexElement(binder: Binder, body: IndexElem, target: BoundRelation, scope: NameScope): void {
   binder.bind(body.expr, scope);
   if (body.name === undefined) return;
   const column = columnOfTarget(binder, body.name, target, body);
@@ -147,7 +154,7 @@ export function returning(
   binder: Binder,
   clause: ReturningClause | undefined,
   target: BoundRelation,
-  scope: Scope,
+  scope: NameScope,
 ): Outputs {
   if (clause === undefined) return { outputs: [], hasUnknownOutputs: false };
   const hasThem = binder.environment.catalog.serverVersion >= HAVE_OLD_AND_NEW;
@@ -156,7 +163,11 @@ export function returning(
 }
 
 /** They are called `old` and `new` if nothing else has that name, or as WITH (OLD AS …) specifies. */
-function oldAndNew(clause: ReturningClause, target: BoundRelation, scope: Scope): readonly NamespaceItem[] {
+function oldAndNew(
+  clause: ReturningClause,
+  target: BoundRelation,
+  scope: NameScope,
+): readonly NamespaceItem[] {
   const options = (clause.options ?? []).map((node) => nodeOf(node)[1] as ReturningOption);
   return (["OLD", "NEW"] as const).flatMap((row) => {
     const given = options.find(({ option }) => option === `RETURNING_OPTION_${row}`)?.value;
@@ -168,11 +179,11 @@ function oldAndNew(clause: ReturningClause, target: BoundRelation, scope: Scope)
 }
 
 /** UPDATE and DELETE: FROM or USING cannot refer to the target, everything else can refer to both. */
-export function bindUpdate(binder: Binder, body: UpdateStmt, outer: Scope): void {
+export function bindUpdate(binder: Binder, body: UpdateStmt, outer: NameScope): void {
   change(binder, body, { form: "update", from: body.fromClause, assignments: body.targetList }, outer);
 }
 
-export function bindDelete(binder: Binder, body: DeleteStmt, outer: Scope): void {
+export function bindDelete(binder: Binder, body: DeleteStmt, outer: NameScope): void {
   change(binder, body, { form: "delete", from: body.usingClause, assignments: undefined }, outer);
 }
 
@@ -186,7 +197,7 @@ function change(
   binder: Binder,
   body: UpdateStmt | DeleteStmt,
   { form, from: nodes, assignments }: Change,
-  outer: Scope,
+  outer: NameScope,
 ): void {
   const { scope: level, withs } = bindWiths(binder, body.withClause, innerScope(outer));
   const target = targetOf(binder, body);

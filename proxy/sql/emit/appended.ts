@@ -10,7 +10,7 @@ import type { MadeEdit } from "../verdict.ts";
 import { fromKeyword, lastTarget } from "./clauses.ts";
 import { groupingOfRows } from "./grouping.ts";
 import type { Rewriting } from "./rewriting.ts";
-import { placeOf, statementEnd } from "./tokens.ts";
+import { placeOf, statementEnd } from "./source-tokens.ts";
 
 /* Columns appended to those that the client gets: they identify the people of its rows. */
 

@@ -2,9 +2,9 @@ import type { A_Expr, Node, ResTarget } from "libpg-query";
 import { forEachChild, nodeOf, visitNode } from "../parse/grammar.ts";
 import type { Source } from "../parse/source.ts";
 import type { MadeEdit } from "../verdict.ts";
-import type { Change } from "./changes.ts";
 import type { Rewriting } from "./rewriting.ts";
-import { closes, opens, placeOf, word } from "./tokens.ts";
+import { closes, opens, placeOf, word } from "./source-tokens.ts";
+import type { Change } from "./text-changes.ts";
 
 /*
  * Finds where clauses begin and end, which Postgres's tree does not say: it has the location of a target and of a name,

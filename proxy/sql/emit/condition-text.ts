@@ -4,7 +4,7 @@ import type { Catalog } from "../../catalog/catalog.ts";
 import { quoteIdentifier } from "../../pg/quote.ts";
 import { isComparedType } from "../comparisons.ts";
 import { type Body, nodeOf } from "../parse/grammar.ts";
-import { parseText } from "../parse/parse.ts";
+import { parseText } from "../parse/parse-text.ts";
 import type { Source } from "../parse/source.ts";
 import type { Comparison, Test } from "../rules/lookup-forms.ts";
 import type { Fold } from "../rules/lookup-sides.ts";

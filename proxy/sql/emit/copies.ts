@@ -6,10 +6,10 @@ import { nodeOf, stringOf } from "../parse/grammar.ts";
 import { rowsCopied } from "../rules/copied-rows.ts";
 import { sightOf } from "../rules/people.ts";
 import type { MadeEdit } from "../verdict.ts";
-import { qualified } from "./relations.ts";
+import { qualified } from "./relation-edits.ts";
 import type { Rewriting } from "./rewriting.ts";
+import { bytesOf, closingParenthesis, nameSpan, placeOf, statementStart, word } from "./source-tokens.ts";
 import { subquery } from "./subquery.ts";
-import { bytesOf, closingParenthesis, nameSpan, placeOf, statementStart, word } from "./tokens.ts";
 
 /**
  * COPY to the client: a relation that the role sees only in part is copied through a query, and a query gets the role's

@@ -6,20 +6,20 @@ import type { Source } from "../parse/source.ts";
 import type { JudgedStatement } from "../rules/findings.ts";
 import type { MadeEdit } from "../verdict.ts";
 import { appendedEdits } from "./appended.ts";
-import { movedConditions } from "./conditions.ts";
 import { copyEdits } from "./copies.ts";
-import { argumentEdits, nameEdits } from "./expressions.ts";
 import { keyGroupings } from "./grouping.ts";
 import { keptEdits } from "./kept-columns.ts";
+import { movedConditions } from "./moved-conditions.ts";
+import { argumentEdits, nameEdits } from "./name-edits.ts";
 import { OrderedEdits } from "./ordered-edits.ts";
 import { planOptions } from "./plan-options.ts";
-import { relationEdits } from "./relations.ts";
+import { relationEdits } from "./relation-edits.ts";
 import { returnedEdit } from "./returned.ts";
 import { inOrder } from "./rewrite.ts";
 import { type Rewriting, rewritingOf } from "./rewriting.ts";
 import { filterEdits } from "./row-filter.ts";
+import { bytesOf, nameSpan, word } from "./source-tokens.ts";
 import { noisyCalls, summaryClauses } from "./summarise.ts";
-import { bytesOf, nameSpan, word } from "./tokens.ts";
 
 /** All changes that make a text's statements safe, in ascending order. */
 export function editsOf(source: Source, statements: readonly JudgedStatement[]): readonly MadeEdit[] {

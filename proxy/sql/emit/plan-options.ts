@@ -3,7 +3,7 @@ import { nodeOf } from "../parse/grammar.ts";
 import { optionNames, optionText } from "../parse/options.ts";
 import type { MadeEdit } from "../verdict.ts";
 import type { Rewriting } from "./rewriting.ts";
-import { closingParenthesis, statementStart, word } from "./tokens.ts";
+import { closingParenthesis, statementStart, word } from "./source-tokens.ts";
 
 const FORMATS: ReadonlySet<string> = new Set(["text", "json", "xml", "yaml"]);
 

@@ -2,7 +2,7 @@ import { quoteIdentifier } from "../../pg/quote.ts";
 import type { ReturnedItem } from "../rules/returned.ts";
 import type { MadeEdit } from "../verdict.ts";
 import type { Rewriting } from "./rewriting.ts";
-import { bytesOf, closingParenthesis } from "./tokens.ts";
+import { bytesOf, closingParenthesis } from "./source-tokens.ts";
 
 /** Replaces an item of RETURNING by columns of the write's target, as the role sees them. */
 export function returnedEdit(

@@ -7,7 +7,7 @@ import type { MadeEdit } from "../verdict.ts";
 import { clauseEnd, firstPlace, insertBefore, keywordBefore } from "./clauses.ts";
 import { valueText, workedOutFirst } from "./condition-text.ts";
 import type { Rewriting } from "./rewriting.ts";
-import { nameSpan, placeOf } from "./tokens.ts";
+import { nameSpan, placeOf } from "./source-tokens.ts";
 
 const BEHIND_WHERE = new Set(["returning"]);
 

@@ -1,7 +1,7 @@
 import type { A_Expr, FuncCall, Node, TypeCast } from "libpg-query";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Source } from "../parse/source.ts";
-import { closingParenthesis, word } from "./tokens.ts";
+import { closingParenthesis, word } from "./source-tokens.ts";
 
 /*
  * Finds where the text of a value or a comparison begins and ends. The tree gives a node's location; the tokens there

@@ -18,7 +18,7 @@ import {
 import type { OrderedEdits } from "./ordered-edits.ts";
 import { enoughSql, type Noise, noiseOf, noisySql } from "./perturbation.ts";
 import type { Rewriting } from "./rewriting.ts";
-import { closingParenthesis, placeOf, word } from "./tokens.ts";
+import { closingParenthesis, placeOf, word } from "./source-tokens.ts";
 
 /* Writes the requirements of `aggregates_only` (rules/summaries.ts) into the text of a query. */
 

@@ -1,4 +1,4 @@
-import type { RawStatement } from "./parse.ts";
+import type { RawStatement } from "./parse-text.ts";
 import { forEachObject } from "./tree.ts";
 
 /**

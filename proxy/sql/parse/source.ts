@@ -1,4 +1,4 @@
-import { scanTokens, type Token } from "./parse.ts";
+import { scanTokens, type Token } from "./parse-text.ts";
 
 /** A statement text as bytes and tokens: it shows where things end, which the parse tree does not say. */
 export class Source {

@@ -8,8 +8,8 @@ import {
 import { groupBy } from "../../catalog/group.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts";
+import { columnsMeant } from "./base-columns.ts";
 import { functionsMeant } from "./calls.ts";
-import { columnsMeant } from "./columns.ts";
 import type { Given } from "./given.ts";
 import { sightOf } from "./people.ts";
 import { forbiddenCall } from "./permission.ts";

@@ -2,7 +2,7 @@ import type { A_Expr, CaseExpr, FuncCall, Node, SubLink } from "libpg-query";
 import type { BoundColumn, BoundQuery, BoundStatement, FromItem, Output } from "../bind/bound.ts";
 import { type Body, forEachChild, stringOf, visitNode } from "../parse/grammar.ts";
 import type { ColumnSight, Sights } from "../sight.ts";
-import { columnsNamedAt, isIncoming } from "./columns.ts";
+import { columnsNamedAt, isIncoming } from "./base-columns.ts";
 import { columnSight, type Lookup } from "./lookups.ts";
 import { sightOf } from "./people.ts";
 

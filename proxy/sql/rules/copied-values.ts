@@ -4,7 +4,7 @@ import { makesTable } from "../../pg/statements.ts";
 import type { BoundColumn, BoundQuery, BoundStatement, Call } from "../bind/bound.ts";
 import { nodeOf } from "../parse/grammar.ts";
 import { isOn } from "../parse/options.ts";
-import type { RawStatement } from "../parse/parse.ts";
+import type { RawStatement } from "../parse/parse-text.ts";
 import { functionsMeant } from "./calls.ts";
 import { peopleInRow } from "./copied-row.ts";
 import type { Given } from "./given.ts";

@@ -1,9 +1,9 @@
 import type { BoundQuery, BoundStatement, Call } from "../bind/bound.ts";
-import type { RawStatement } from "../parse/parse.ts";
-import type { TokenUses } from "../tokens/uses.ts";
+import type { RawStatement } from "../parse/parse-text.ts";
+import type { TokenUses } from "../tokens/token-uses.ts";
 import { actingCalls } from "./acting-calls.ts";
+import { type ShownColumns, shownColumns } from "./base-columns.ts";
 import { type CallFinding, callFindings } from "./called-functions.ts";
-import { type ShownColumns, shownColumns } from "./columns.ts";
 import { telltalePlans } from "./explained.ts";
 import { type Exposure, exposureOf } from "./exposure.ts";
 import type { Given } from "./given.ts";

@@ -1,7 +1,7 @@
 import type { FuncCall } from "libpg-query";
 import type { BoundQuery, BoundStatement } from "../bind/bound.ts";
-import type { RawStatement } from "../parse/parse.ts";
-import type { ShownColumns } from "./columns.ts";
+import type { RawStatement } from "../parse/parse-text.ts";
+import type { ShownColumns } from "./base-columns.ts";
 import type { Given } from "./given.ts";
 import type { KeptAssignment } from "./kept-columns.ts";
 import type { Lookup } from "./lookups.ts";

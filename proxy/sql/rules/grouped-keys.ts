@@ -2,7 +2,7 @@ import type { GroupingSet, Node, ResTarget } from "libpg-query";
 import type { BoundColumn, BoundQuery, BoundRelation } from "../bind/bound.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Sights } from "../sight.ts";
-import type { ShownColumns } from "./columns.ts";
+import type { ShownColumns } from "./base-columns.ts";
 import type { NamedPerson } from "./named-people.ts";
 import { sightOf } from "./people.ts";
 import { namedReferences } from "./summary-clauses.ts";

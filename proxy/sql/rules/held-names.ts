@@ -1,7 +1,7 @@
 import type { ColumnRef } from "libpg-query";
 import type { BoundRelation, BoundStatement } from "../bind/bound.ts";
 import type { Sights } from "../sight.ts";
-import { isIncoming } from "./columns.ts";
+import { isIncoming } from "./base-columns.ts";
 import { sightOf } from "./people.ts";
 
 /*

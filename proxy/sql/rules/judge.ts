@@ -2,7 +2,7 @@ import { limitsReads } from "../../policy/policy.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundStatement } from "../bind/bound.ts";
 import { optionNames } from "../parse/options.ts";
-import type { RawStatement } from "../parse/parse.ts";
+import type { RawStatement } from "../parse/parse-text.ts";
 import type { Source } from "../parse/source.ts";
 import { copiedActs, repeatedCalls } from "./acting-calls.ts";
 import { forbiddenCalls } from "./called-functions.ts";

@@ -5,7 +5,7 @@ import type { BoundRelation, BoundStatement } from "../bind/bound.ts";
 import { isComparedType } from "../comparisons.ts";
 import { nodeOf } from "../parse/grammar.ts";
 import { tellsWhose } from "./assignments.ts";
-import { isIncoming } from "./columns.ts";
+import { isIncoming } from "./base-columns.ts";
 import type { Given } from "./given.ts";
 import { isMadeOfGiven } from "./lookup-sides.ts";
 import { conditionOn } from "./own-writes.ts";

@@ -29,7 +29,7 @@ import {
   writePrice,
 } from "./prices.ts";
 import { givesDistinctColumns, givesGroups } from "./row-forms.ts";
-import { showsOtherRows, windowsOf } from "./windows.ts";
+import { showsOtherRows, windowsOf } from "./window-functions.ts";
 import { toldByWrite } from "./write-choice.ts";
 
 /*

@@ -4,7 +4,7 @@ import { statementsWith } from "../../pg/statements.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { functionsNamed } from "../functions.ts";
 import { nodeOf } from "../parse/grammar.ts";
-import type { RawStatement } from "../parse/parse.ts";
+import type { RawStatement } from "../parse/parse-text.ts";
 import { forEachObject } from "../parse/tree.ts";
 import type { Statement } from "../verdict.ts";
 

@@ -3,7 +3,7 @@ import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { BoundColumn, BoundRelation, BoundStatement, FromItem } from "../bind/bound.ts";
 import { type Body, forEachChild, stringOf, visitNode } from "../parse/grammar.ts";
 import type { ColumnSight, RelationSight } from "../sight.ts";
-import { baseColumns, columnsMeant, isCopiedInto, type NamedColumns } from "./columns.ts";
+import { baseColumns, columnsMeant, isCopiedInto, type NamedColumns } from "./base-columns.ts";
 import { denied, placeOfRole } from "./denied.ts";
 import type { Given } from "./given.ts";
 import { namesToHold } from "./held-names.ts";

@@ -1,5 +1,5 @@
 import type { Relation } from "../../catalog/catalog.ts";
-import { PERSON } from "../../policy/prices.ts";
+import { PERSON } from "../../policy/price-units.ts";
 import type { BoundQuery, BoundStatement } from "../bind/bound.ts";
 import { locksRows, tablesIn } from "../bind/questions.ts";
 import type { StatementPrice } from "../verdict.ts";

@@ -10,7 +10,7 @@ import type {
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts";
 import { nodeOf } from "../parse/grammar.ts";
-import type { RawStatement } from "../parse/parse.ts";
+import type { RawStatement } from "../parse/parse-text.ts";
 import type { Source } from "../parse/source.ts";
 import { copyOnServer } from "./copies.ts";
 import { denied, placeOfRole } from "./denied.ts";

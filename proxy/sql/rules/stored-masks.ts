@@ -2,7 +2,7 @@ import type { Node, SubLink } from "libpg-query";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts";
 import { type Body, forEachChild, nodeOf, visitNode } from "../parse/grammar.ts";
-import { isIncoming } from "./columns.ts";
+import { isIncoming } from "./base-columns.ts";
 import { denied } from "./denied.ts";
 import type { Given } from "./given.ts";
 import { sightOf } from "./people.ts";

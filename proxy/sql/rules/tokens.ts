@@ -1,9 +1,9 @@
 import { seesClass } from "../../policy/policy.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundStatement } from "../bind/bound.ts";
-import { type TokenColumn, tokenColumnsOf } from "../tokens/columns.ts";
 import { leavesOf } from "../tokens/documents.ts";
-import { type TokenUses, tokenUses } from "../tokens/uses.ts";
+import { type TokenColumn, tokenColumnsOf } from "../tokens/token-columns.ts";
+import { type TokenUses, tokenUses } from "../tokens/token-uses.ts";
 import { denied } from "./denied.ts";
 import type { Given } from "./given.ts";
 import type { Lookup } from "./lookups.ts";

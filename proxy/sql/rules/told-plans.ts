@@ -3,7 +3,7 @@ import type { BoundQuery, BoundStatement } from "../bind/bound.ts";
 import { choiceDependsOn } from "../bind/dependencies.ts";
 import { nodeOf } from "../parse/grammar.ts";
 import { isOn } from "../parse/options.ts";
-import type { RawStatement } from "../parse/parse.ts";
+import type { RawStatement } from "../parse/parse-text.ts";
 import type { Given } from "./given.ts";
 import { hasProtected, sightOf } from "./people.ts";
 

@@ -1,7 +1,7 @@
 import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundRelation } from "../bind/bound.ts";
 import type { RelationSight } from "../sight.ts";
-import type { ShownColumns } from "./columns.ts";
+import type { ShownColumns } from "./base-columns.ts";
 import { denied } from "./denied.ts";
 import type { Given } from "./given.ts";
 import { sightOf } from "./people.ts";

@@ -15,9 +15,9 @@ import { forEachObject } from "../parse/tree.ts";
 import { plainCall } from "../rules/lookup-sides.ts";
 import { offers, withoutCasts } from "./blind-forms.ts";
 import { partOf, wordsPart } from "./blind-text.ts";
-import type { TokenColumn, TokenColumns } from "./columns.ts";
 import { accessOf } from "./document-access.ts";
 import type { ValueColumn } from "./documents.ts";
+import type { TokenColumn, TokenColumns } from "./token-columns.ts";
 
 /* Indexes on expressions of a column with tokens: those that serve its searches, and no others. */
 

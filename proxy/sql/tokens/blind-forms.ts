@@ -3,9 +3,9 @@ import type { SearchKind } from "../../tokens/blind-index.ts";
 import type { BoundStatement } from "../bind/bound.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import { plainCall } from "../rules/lookup-sides.ts";
-import type { TokenColumns } from "./columns.ts";
 import type { ValueColumn } from "./documents.ts";
-import { isPlainCast, type Traces } from "./traces.ts";
+import type { TokenColumns } from "./token-columns.ts";
+import { isPlainCast, type Traces } from "./token-traces.ts";
 
 /*
  * Searches by a part of a value, as applications write them, on columns whose tokens carry blind indexes: the column in

@@ -9,7 +9,7 @@ import {
   symbolOf,
 } from "./document-access.ts";
 import type { DocumentColumn } from "./documents.ts";
-import type { Traces } from "./traces.ts";
+import type { Traces } from "./token-traces.ts";
 
 /* What operators and functions may do with documents that have tokens inside. */
 

@@ -1,8 +1,8 @@
 import type { A_Expr, FuncCall, Node, TypeCast } from "libpg-query";
 import { lastName, nodeOf } from "../parse/grammar.ts";
-import type { TokenColumn } from "./columns.ts";
 import { accessOf, builtinName, constantIn, pathIn, symbolOf } from "./document-access.ts";
 import { type DocumentColumn, leadsOn, partAt } from "./documents.ts";
+import type { TokenColumn } from "./token-columns.ts";
 
 /** A part of an expression, and the column whose value it becomes. */
 export interface AssignedPart {

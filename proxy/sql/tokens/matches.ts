@@ -15,9 +15,9 @@ import type {
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { BoundColumn, BoundQuery, BoundStatement, FromItem, WithQuery } from "../bind/bound.ts";
 import { type Body, forEachChild, nodeOf, stringOf, visitNode } from "../parse/grammar.ts";
-import type { TokenColumn, TokenColumns } from "./columns.ts";
-import { mostTokens, type Seals } from "./readings.ts";
-import { Traces } from "./traces.ts";
+import type { TokenColumn, TokenColumns } from "./token-columns.ts";
+import { Traces } from "./token-traces.ts";
+import { mostTokens, type Seals } from "./value-readings.ts";
 
 /**
  * Why a statement must wait for the end of a rotation: it has the server compare tokens with each other, and equal values

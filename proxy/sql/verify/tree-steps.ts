@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import type { ColumnRef } from "libpg-query";
-import type { Change } from "../emit/changes.ts";
+import type { Change } from "../emit/text-changes.ts";
 import { relationStart } from "../parse/named-relations.ts";
 import {
   fieldAt,

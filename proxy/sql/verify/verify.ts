@@ -4,7 +4,7 @@ import { LRUCache } from "lru-cache";
 import { relationKey } from "../../catalog/catalog.ts";
 import { applyInOrder, editedRanges, movedOffsets } from "../emit/rewrite.ts";
 import { forEachNamedRelation, type NamedRelation, namedRelations } from "../parse/named-relations.ts";
-import { type NotParsed, parseText, treeOf } from "../parse/parse.ts";
+import { type NotParsed, parseText, treeOf } from "../parse/parse-text.ts";
 import type { Source } from "../parse/source.ts";
 import type { Scope } from "../scope.ts";
 import type { Sights } from "../sight.ts";

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { diffOf } from "../../../proxy/admin/console/pages/diff.ts";
-import { grouped, inARow } from "../../../proxy/admin/console/pages/grouping.ts";
+import { grouped, inARow } from "../../../proxy/admin/console/pages/grouped-rows.ts";
 import { Recent } from "../../../proxy/admin/recent.ts";
 import { reading } from "../../audit/support.ts";
 

@@ -1,7 +1,7 @@
 import { createHmac, randomBytes } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
-import { deriveKeys } from "../../../proxy/keys/keys.ts";
+import { deriveKeys } from "../../../proxy/keys/secret.ts";
 import { entriesOf } from "../../audit/support.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../../harness/postgres.ts";
 import { startSluice, type TestSluice } from "../../harness/sluice.ts";

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { bindStatement } from "../../../proxy/sql/bind/bind.ts";
+import { bindStatement } from "../../../proxy/sql/bind/bind-statement.ts";
 import type { Meaning } from "../../../proxy/sql/bind/bound.ts";
 import { answerDependsOn } from "../../../proxy/sql/bind/dependencies.ts";
 import { pinsOf } from "../../../proxy/sql/bind/pins.ts";
 import { namedColumns, tablesIn } from "../../../proxy/sql/bind/questions.ts";
 import { Constants } from "../../../proxy/sql/parse/constants.ts";
 import { stringOf } from "../../../proxy/sql/parse/grammar.ts";
-import { parseText } from "../../../proxy/sql/parse/parse.ts";
+import { parseText } from "../../../proxy/sql/parse/parse-text.ts";
 import { type Bench, bindText, bound, namesOf, openBench } from "./bound.ts";
 import { SCHEMA } from "./statements.ts";
 

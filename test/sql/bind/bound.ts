@@ -1,10 +1,10 @@
 import pg from "pg";
 import type { Catalog } from "../../../proxy/catalog/catalog.ts";
 import { readCatalog } from "../../../proxy/catalog/snapshot.ts";
-import { type BindResult, bindStatement } from "../../../proxy/sql/bind/bind.ts";
+import { type BindResult, bindStatement } from "../../../proxy/sql/bind/bind-statement.ts";
 import type { BoundColumn, BoundStatement } from "../../../proxy/sql/bind/bound.ts";
 import { type Environment, nothingAbsent } from "../../../proxy/sql/bind/environment.ts";
-import { parseText } from "../../../proxy/sql/parse/parse.ts";
+import { parseText } from "../../../proxy/sql/parse/parse-text.ts";
 import { freshDatabase, type TestDatabase } from "../../harness/postgres.ts";
 
 /** A database and its catalog, in which statements are bound and described. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { BoundRelation } from "../../../proxy/sql/bind/bound.ts";
-import { columnsMeant, shownColumns } from "../../../proxy/sql/rules/columns.ts";
+import { columnsMeant, shownColumns } from "../../../proxy/sql/rules/base-columns.ts";
 import { groupingsByKey } from "../../../proxy/sql/rules/grouped-keys.ts";
 import { namesToShorten } from "../../../proxy/sql/rules/unqualified-names.ts";
 import { unwrappable } from "../../../proxy/sql/rules/wrapped.ts";

@@ -1,6 +1,6 @@
-import { bindStatement } from "../../../proxy/sql/bind/bind.ts";
+import { bindStatement } from "../../../proxy/sql/bind/bind-statement.ts";
 import type { BoundRelation, BoundStatement } from "../../../proxy/sql/bind/bound.ts";
-import { parseText } from "../../../proxy/sql/parse/parse.ts";
+import { parseText } from "../../../proxy/sql/parse/parse-text.ts";
 import type { Given } from "../../../proxy/sql/rules/given.ts";
 import { sightsOf } from "../../../proxy/sql/sight.ts";
 import type { SupportUser } from "../../harness/postgres.ts";

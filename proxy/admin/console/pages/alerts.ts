@@ -2,7 +2,7 @@ import { isRefusal, type Notable } from "../../recent.ts";
 import { type Html, html } from "../html.ts";
 import type { PageRequest } from "../page.ts";
 import { at } from "../routes.ts";
-import { grouped } from "./grouping.ts";
+import { grouped } from "./grouped-rows.ts";
 import { layout, live } from "./layout.ts";
 import { badge, code, number, severityBadge, type Tone, table, time, userLink } from "./pieces.ts";
 

@@ -1,10 +1,10 @@
+import { OPERATOR_CHANGES, OUTCOMES, SEVERITIES } from "../../../cases/case-changes.ts";
 import type { Said } from "../../../cases/case-desk.ts";
 import type { Case } from "../../../cases/cases.ts";
-import { OPERATOR_CHANGES, OUTCOMES, SEVERITIES } from "../../../cases/changes.ts";
+import { maySend } from "../console-roles.ts";
 import { type Html, html, type Value } from "../html.ts";
 import type { Visit } from "../log-in.ts";
 import type { Action, PageRequest } from "../page.ts";
-import { maySend } from "../roles.ts";
 import { at } from "../routes.ts";
 import { formToken, layout, live } from "./layout.ts";
 import { badge, choice, number, severityBadge, table, time, userLink } from "./pieces.ts";

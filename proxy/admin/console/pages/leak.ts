@@ -12,11 +12,11 @@ import {
 import type { Case } from "../../../cases/cases.ts";
 import type { AskedLeak } from "../../log-questions.ts";
 import type { Operations } from "../../operations.ts";
+import { maySend } from "../console-roles.ts";
 import { type Html, html, type Value } from "../html.ts";
 import type { Visit } from "../log-in.ts";
 import type { Action, PageContext, PageRequest } from "../page.ts";
 import type { FormBounds } from "../request.ts";
-import { maySend } from "../roles.ts";
 import { at } from "../routes.ts";
 import { LONGEST_TEXT } from "./cases.ts";
 import { formToken, layout } from "./layout.ts";

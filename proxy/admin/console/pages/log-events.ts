@@ -2,7 +2,7 @@ import { MEASURE_KINDS } from "../../../audit/event.ts";
 import type { FoundEvent } from "../../../audit/log-search.ts";
 import { type Html, html, type Value } from "../html.ts";
 import { at } from "../routes.ts";
-import { type Group, inARow } from "./grouping.ts";
+import { type Group, inARow } from "./grouped-rows.ts";
 import { badge, code, number, type Tone, table, time, userLink } from "./pieces.ts";
 
 const DECISIONS: Readonly<Record<string, readonly [Tone, string]>> = {

@@ -1,9 +1,9 @@
 import type { PersonAnswer } from "../../../audit/ask-person.ts";
 import type { Operations } from "../../operations.ts";
+import { maySend } from "../console-roles.ts";
 import { type Html, html } from "../html.ts";
 import type { Visit } from "../log-in.ts";
 import type { Action, PageContext, PageRequest } from "../page.ts";
-import { maySend } from "../roles.ts";
 import { at } from "../routes.ts";
 import { formToken, layout } from "./layout.ts";
 import { choice, code, number, table, time, userLink } from "./pieces.ts";

@@ -1,6 +1,6 @@
+import { maySend } from "../console-roles.ts";
 import { type Html, html } from "../html.ts";
 import type { PageRequest } from "../page.ts";
-import { maySend } from "../roles.ts";
 import { at } from "../routes.ts";
 import { recentOnly } from "./alerts.ts";
 import { formToken, layout, live } from "./layout.ts";

@@ -1,7 +1,7 @@
 import type { SeenStatement } from "../../recent.ts";
 import { type Html, html } from "../html.ts";
 import { at } from "../routes.ts";
-import { type Group, inARow } from "./grouping.ts";
+import { type Group, inARow } from "./grouped-rows.ts";
 import { badge, code, number, type Tone, table, time, userLink } from "./pieces.ts";
 
 const DECISIONS: Readonly<Record<SeenStatement["decision"], readonly [Tone, string]>> = {

@@ -1,7 +1,7 @@
 import type { Suspension } from "../../../orders/suspensions.ts";
+import { maySend } from "../console-roles.ts";
 import { type Html, html } from "../html.ts";
 import type { Visit } from "../log-in.ts";
-import { maySend } from "../roles.ts";
 import { formToken } from "./layout.ts";
 import { table, time, userLink } from "./pieces.ts";
 
