@@ -141,6 +141,11 @@ export interface ViewLineage extends Code {
   /** By column name: the column that a view column copies unchanged (`resorigtbl`, `resorigcol` of the stored rule). */
   readonly origins: ReadonlyMap<string, ColumnOrigin>;
   /**
+   * By the name of a column that the view computes: the columns that its expression names. What is not here may be made of
+   * anything in `dependsOn`.
+   */
+  readonly madeOf: ReadonlyMap<string, readonly ColumnOrigin[]>;
+  /**
    * Every column of every relation that the view's definition names (pg_depend); an empty list means the whole
    * relation.
    */

@@ -30,8 +30,10 @@ const ATTRIBUTE_OFFSET = 7;
 export function readLineage(view: ViewFacts): ViewLineage {
   try {
     const query = outermostQuery(parseTree(view.action));
+    const targets = readTargets(query, view);
     return {
-      origins: readOrigins(query, view),
+      origins: readOrigins(query, targets),
+      madeOf: readMade(query, targets),
       dependsOn: readDependencies(query, view),
       ...codeIn(query, view.operatorFunctions),
       references: readReferences(query, view.oid),
@@ -40,6 +42,7 @@ export function readLineage(view: ViewFacts): ViewLineage {
   } catch {
     return {
       origins: new Map(),
+      madeOf: new Map(),
       dependsOn: view.depends.map(([relation]) => ({ relation, columns: [] })),
       ...UNKNOWN_CODE,
       references: undefined,
@@ -75,33 +78,87 @@ function checkRangeTable(entries: TreeValue | undefined): void {
   }
 }
 
+/** A column of the view, and what it shows. */
+interface Target {
+  readonly name: string;
+  readonly entry: TreeNode;
+  readonly expression: TreeValue | undefined;
+}
+
+function readTargets(query: TreeNode, view: ViewFacts): readonly Target[] {
+  const entries = query.fields.get("targetList");
+  if (!Array.isArray(entries)) throw new Error("a view without a target list");
+  return (entries as readonly TreeValue[]).flatMap((entry): readonly Target[] => {
+    if (!isNode(entry) || entry.type !== "TARGETENTRY") throw new Error("not a target entry");
+    const junk = entry.fields.get("resjunk");
+    if (junk === "true") return [];
+    if (junk !== "false") throw new Error("a target entry that may be a column or not");
+    // By position: `resname` is the name at creation, and the column may have been renamed since.
+    const name = view.columns.get(readNumber(entry, "resno"));
+    if (name === undefined) throw new Error("a target entry that is no column");
+    return [{ name, entry, expression: entry.fields.get("expr") }];
+  });
+}
+
+/** Columns of a UNION come from several relations. */
+function isSetOperation({ fields }: TreeNode): boolean {
+  return fields.get("setOperations") !== "<>";
+}
+
 /**
  * The parser marks each output column that is a plain column of a relation, through joins, subqueries and CTEs
  * (markTargetListOrigin() of parse_target.c). The relation may itself be a view.
  */
-function readOrigins(query: TreeNode, view: ViewFacts): ReadonlyMap<string, ColumnOrigin> {
+function readOrigins(query: TreeNode, targets: readonly Target[]): ReadonlyMap<string, ColumnOrigin> {
   const origins = new Map<string, ColumnOrigin>();
-  // Columns of a UNION come from several relations.
-  if (query.fields.get("setOperations") !== "<>") return origins;
-  const targets = query.fields.get("targetList");
-  if (!Array.isArray(targets)) throw new Error("a view without a target list");
-  for (const target of targets as readonly TreeValue[]) {
-    if (!isNode(target) || target.type !== "TARGETENTRY") throw new Error("not a target entry");
-    const junk = target.fields.get("resjunk");
-    if (junk === "true") continue;
-    if (junk !== "false") throw new Error("a target entry that may be a column or not");
-    const relation = readNumber(target, "resorigtbl");
-    const column = readNumber(target, "resorigcol");
-    // By position: `resname` is the name at creation, and the column may have been renamed since.
-    const name = view.columns.get(readNumber(target, "resno"));
-    const expression = target.fields.get("expr");
-    if (name === undefined) throw new Error("a target entry that is no column");
+  if (isSetOperation(query)) return origins;
+  for (const { name, entry, expression } of targets) {
+    const relation = readNumber(entry, "resorigtbl");
+    const column = readNumber(entry, "resorigcol");
     // 0 is the whole row; negative numbers are system columns.
-    if (relation > 0 && column > 0 && isNode(expression) && expression.type === "VAR") {
+    if (relation > 0 && column > 0 && isNode(expression) && expression.type === "VAR")
       origins.set(name, { relation, column });
-    }
   }
   return origins;
+}
+
+/** What each column is made of, where its expression names columns of relations and nothing else. */
+function readMade(query: TreeNode, targets: readonly Target[]): ViewLineage["madeOf"] {
+  const entries = query.fields.get("rtable");
+  const made = new Map<string, readonly ColumnOrigin[]>();
+  if (isSetOperation(query) || !Array.isArray(entries)) return made;
+  for (const { name, expression } of targets) {
+    try {
+      const named = columnsNamed(expression, entries as readonly TreeValue[]);
+      if (named !== undefined) made.set(name, named);
+    } catch {
+      // It may then be made of all that the view reads.
+    }
+  }
+  return made;
+}
+
+/** RTEKind of parsenodes.h. */
+const RELATION = 0;
+
+/** Undefined for an expression with a subquery, a whole row, or a name of something that is no relation. */
+function columnsNamed(
+  expression: TreeValue | undefined,
+  entries: readonly TreeValue[],
+): readonly ColumnOrigin[] | undefined {
+  const named: ColumnOrigin[] = [];
+  let isKnown = expression !== undefined;
+  visitNodes(expression ?? "", (node) => {
+    if (node.type === "QUERY") isKnown = false;
+    if (node.type !== "VAR") return;
+    const entry = entries[readNumber(node, "varno") - 1];
+    const column = readNumber(node, "varattno");
+    if (isNode(entry) && readNumber(entry, "rtekind") === RELATION && column > 0)
+      named.push({ relation: readNumber(entry, "relid"), column });
+    else isKnown = false;
+    if (readNumber(node, "varlevelsup") !== 0) isKnown = false;
+  });
+  return isKnown ? named : undefined;
 }
 
 /**

@@ -16,12 +16,13 @@ function query(targetList: string, rest = ":setOperations <>"): string {
 }
 
 const COPY =
-  "{TARGETENTRY :expr {VAR :varattno 3} :resno 1 :resname email :resorigtbl 10 :resorigcol 3 :resjunk false}";
+  "{TARGETENTRY :expr {VAR :varno 1 :varattno 3 :varlevelsup 0} :resno 1 :resname email :resorigtbl 10 :resorigcol 3 :resjunk false}";
 
 test("a plain column is a copy of its origin", () => {
   const lineage = readLineage({ ...view, action: query(`(${COPY})`) });
   expect(lineage).toEqual({
     origins: new Map([["email", { relation: 10, column: 3 }]]),
+    madeOf: new Map([["email", [{ relation: 10, column: 3 }]]]),
     dependsOn: [{ relation: 10, columns: [3] }],
     functions: [],
     types: [],
@@ -52,11 +53,25 @@ test.each([
   const lineage = readLineage({ ...view, action });
   expect(lineage).toEqual({
     origins: new Map(),
+    madeOf: new Map(),
     dependsOn: [{ relation: 10, columns: [] }],
     functions: [0],
     types: [],
     references: undefined,
   });
+});
+
+test.each([
+  ["a computed column", "{VAR :varno 1 :varattno 4 :varlevelsup 0}", [{ relation: 10, column: 4 }]],
+  ["a constant", "{CONST :constvalue 1}", []],
+  ["a whole row", "{VAR :varno 1 :varattno 0 :varlevelsup 0}", undefined],
+  ["a column of a query further out", "{VAR :varno 1 :varattno 4 :varlevelsup 1}", undefined],
+  ["a column of something else", "{VAR :varno 2 :varattno 4 :varlevelsup 0}", undefined],
+  ["a column without a place", "{VAR :varattno 4}", undefined],
+  ["a subquery", "{SUBLINK :subselect {QUERY :rtable <>}}", undefined],
+])("%s is made of what its expression names, or it is not known", (_what, expression, made) => {
+  const computed = `{TARGETENTRY :expr {FUNCEXPR :funcid 1 :args (${expression})} :resno 1 :resname email :resorigtbl 0 :resorigcol 0 :resjunk false}`;
+  expect(readLineage({ ...view, action: query(`(${computed})`) }).madeOf.get("email")).toEqual(made);
 });
 
 test("an operator that is not in the catalog is an unknown function", () => {

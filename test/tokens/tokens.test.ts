@@ -68,6 +68,11 @@ const SETUP = `
   CREATE VIEW notes AS SELECT id, note AS x FROM people;
   CREATE TYPE pair AS (a text, b text);
   CREATE VIEW shouted AS SELECT id, upper(email) AS address FROM people;
+  CREATE VIEW filled AS SELECT p.id, coalesce(p.email, '') AS email, coalesce(p.note, '') AS remark, p.note || m.body AS joined,
+    length(p.email) AS length FROM people p LEFT JOIN mails m ON m.person = p.id;
+  CREATE VIEW refilled AS SELECT id, email AS address, remark || '' AS remark FROM filled;
+  CREATE VIEW united AS SELECT id, email, note FROM people UNION ALL SELECT id, email, name FROM people;
+  CREATE VIEW counted AS SELECT max(email) AS last, max(note) AS remark, count(email) AS n FROM people GROUP BY name;
   GRANT ALL ON ALL TABLES IN SCHEMA public TO helpdesk_app, metabase, anna, ben;
   GRANT CREATE ON SCHEMA public TO helpdesk_app;
   ALTER TABLE mails OWNER TO helpdesk_app;
@@ -469,6 +474,28 @@ test("no file of the server and no row beside the proxy holds a value that was w
   await client.query("DELETE FROM people WHERE id = 93");
   await client.end();
   await open.close();
+});
+
+test("what a view computes from tokens is not searched or sorted by, and what it computes from other columns is", async () => {
+  for (const client of [app, watched]) {
+    for (const text of [
+      "SELECT id FROM filled WHERE email = 'alice@example.com'",
+      "SELECT id FROM filled WHERE email LIKE 'alice%'",
+      "SELECT id FROM refilled WHERE address = 'alice@example.com'",
+      "SELECT id FROM refilled ORDER BY address",
+      "SELECT f.id FROM filled f JOIN people p ON p.email = f.email",
+      "SELECT remark FROM counted WHERE last = 'alice@example.com'",
+      "SELECT id FROM united WHERE email = 'alice@example.com'",
+    ])
+      await expect(client.query(text), text).rejects.toMatchObject({ code: "42501" });
+    for (const text of [
+      "SELECT email FROM filled",
+      "SELECT id FROM filled WHERE remark = 'x' AND length > 1 ORDER BY remark, joined",
+      "SELECT id FROM refilled WHERE remark LIKE 'x%'",
+      "SELECT n FROM counted WHERE remark = 'x' AND n = 1",
+    ])
+      await client.query(text);
+  }
 });
 
 test("who does not see a class writes no values of it: a guess could be compared with what others have", async () => {

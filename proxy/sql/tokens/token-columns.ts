@@ -1,4 +1,4 @@
-import type { Catalog, Column, Relation } from "../../catalog/catalog.ts";
+import type { Catalog, Column, ColumnOrigin, Relation } from "../../catalog/catalog.ts";
 import { formIn, holdsTokens, maskedType } from "../../policy/against-catalog.ts";
 import { holdsDocuments } from "../../policy/documents-against-catalog.ts";
 import type { Policy } from "../../policy/policy.ts";
@@ -45,7 +45,7 @@ export class TokenColumns {
     return this.#of(relation).get(column.number);
   }
 
-  /** A view computes the column from documents with tokens, and may have taken one out of them. */
+  /** A view computes the column from one with tokens, and may have taken a token out of it, or left it as it is. */
   isMade(relation: Relation, column: Pick<Column, "number">): boolean {
     return this.#made(relation).has(column.number);
   }
@@ -89,17 +89,22 @@ export class TokenColumns {
     if (known === undefined) {
       this.#madeByView.set(oid, NO_COLUMNS);
       const { catalog } = this.#scope;
-      const readsDocuments = lineage.dependsOn.some(({ relation: base, columns: named }) => {
-        const of = catalog.relationsByOid.get(base);
-        return of?.columns.some(
-          ({ number }) => (named.length === 0 || named.includes(number)) && this.#holdsDocuments(of, number),
-        );
+      const holds = ({ relation: of, column: number }: ColumnOrigin): boolean => {
+        const base = catalog.relationsByOid.get(of);
+        return base !== undefined && (this.#of(base).has(number) || this.#made(base).has(number));
+      };
+      const readsTokens = lineage.dependsOn.some(({ relation: base, columns: named }) => {
+        const all = catalog.relationsByOid.get(base)?.columns ?? [];
+        const read = named.length === 0 ? all.map(({ number }) => number) : named;
+        return read.some((column) => holds({ relation: base, column }));
       });
       const isMade = (column: Column): boolean => {
         const origin = lineage.origins.get(column.name);
-        const base = origin && catalog.relationsByOid.get(origin.relation);
-        if (origin !== undefined && base !== undefined) return this.#made(base).has(origin.column);
-        return readsDocuments && !TOKENLESS.has(maskedType(catalog, column).category);
+        if (origin !== undefined) return this.#madeAt(origin);
+        return (
+          (lineage.madeOf.get(column.name)?.some(holds) ?? readsTokens) &&
+          !TOKENLESS.has(maskedType(catalog, column).category)
+        );
       };
       known = new Set(columns.filter(isMade).map(({ number }) => number));
       this.#madeByView.set(oid, known);
@@ -107,8 +112,9 @@ export class TokenColumns {
     return known;
   }
 
-  #holdsDocuments(relation: Relation, number: number): boolean {
-    return this.#of(relation).get(number)?.form === "document" || this.#made(relation).has(number);
+  #madeAt({ relation, column }: ColumnOrigin): boolean {
+    const base = this.#scope.catalog.relationsByOid.get(relation);
+    return base !== undefined && this.#made(base).has(column);
   }
 
   #ofTable(relation: Relation): ReadonlyMap<number, TokenColumn> {
