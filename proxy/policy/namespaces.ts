@@ -35,23 +35,21 @@ const written = new WeakMap<Policy, WeakMap<Catalog, TablesByNamespace>>();
 
 /**
  * The names that a policy's tables give to the people of a name space, as in `public.tickets.customer_id`: decoys are
- * written under those.
+ * written under those. Computed once for a policy and a catalog.
  */
 export function namesWritten(policy: Policy, catalog: Catalog, namespace: string): readonly string[] {
-  let byCatalog = written.get(policy);
-  if (byCatalog === undefined) {
-    byCatalog = new WeakMap();
-    written.set(policy, byCatalog);
-  }
-  let names = byCatalog.get(catalog);
-  if (names === undefined) {
-    const found = new Map<string, string[]>();
-    for (const table of policy.tables.values()) {
-      const [name, own] = [namespaceIn(table, policy, catalog), namespaceOf(table)];
-      if (name !== undefined && own !== undefined) found.set(name, [...(found.get(name) ?? []), own]);
-    }
-    names = found;
-    byCatalog.set(catalog, names);
-  }
+  const byCatalog = written.get(policy) ?? new WeakMap<Catalog, TablesByNamespace>();
+  written.set(policy, byCatalog);
+  const names = byCatalog.get(catalog) ?? allNamesWritten(policy, catalog);
+  byCatalog.set(catalog, names);
   return names.get(namespace) ?? [namespace];
+}
+
+function allNamesWritten(policy: Policy, catalog: Catalog): TablesByNamespace {
+  const names = new Map<string, string[]>();
+  for (const table of policy.tables.values()) {
+    const [name, own] = [namespaceIn(table, policy, catalog), namespaceOf(table)];
+    if (name !== undefined && own !== undefined) names.set(name, [...(names.get(name) ?? []), own]);
+  }
+  return names;
 }
