@@ -1,7 +1,7 @@
 import type { A_Expr, CaseExpr, CaseWhen, List, Node, RowExpr, SubLink } from "libpg-query";
 import type { BoundColumn, BoundQuery, BoundStatement, FromItem } from "../bind/bound.ts";
 import { isStar } from "../bind/outputs.ts";
-import { type Body, lastName, nodeOf, stringOf } from "../parse/grammar.ts";
+import { type Body, isBuiltinName, lastName, nodeOf } from "../parse/grammar.ts";
 import {
   type ComputedSide,
   computedSide,
@@ -154,8 +154,7 @@ export class TokenComparisons {
       this.#visitAll(sides.filter((side) => side !== document.given));
       return;
     }
-    const isEquality =
-      EQUALITIES.has(symbol) && (name.length === 1 || stringOf(name[0] as Node) === "pg_catalog");
+    const isEquality = EQUALITIES.has(symbol) && isBuiltinName(name);
     if (isEquality && lexpr !== undefined && rexpr !== undefined) {
       const isEqual = symbol === "=";
       if (EQUAL_KINDS.has(kind ?? "")) {
@@ -195,8 +194,8 @@ export class TokenComparisons {
   #computedOperator(body: A_Expr): boolean {
     const { kind = "", lexpr, rexpr, name = [] } = body;
     const symbol = lastName(name);
-    const isOwn = name.length === 1 || stringOf(name[0] as Node) === "pg_catalog";
-    if (lexpr === undefined || rexpr === undefined || !EQUALITIES.has(symbol) || !isOwn) return false;
+    if (lexpr === undefined || rexpr === undefined || !EQUALITIES.has(symbol) || !isBuiltinName(name))
+      return false;
     const left = computedSide(this.#view, lexpr);
     const right = computedSide(this.#view, rexpr);
     const side = left ?? right;
