@@ -69,7 +69,10 @@ export class TokenComparisons {
     outputs.forEach((_, index) => {
       const traces = arms.map((arm) => this.#traces.ofOutput(arm, index)).filter((trace) => trace !== "null");
       const holding = arms.some((arm) => this.#traces.outputHolds(arm, index));
-      if (holding && traces.some((trace) => trace?.associated !== traces[0]?.associated))
+      const isOfOne = traces.every(
+        (trace) => trace !== undefined && trace.associated === traces[0]?.associated,
+      );
+      if (holding && !isOfOne)
         this.#refusals.use(
           traces.find((trace) => trace !== undefined),
           "a set operation with other values",
