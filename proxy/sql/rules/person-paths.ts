@@ -1,4 +1,4 @@
-import type { Catalog, Relation } from "../../catalog/catalog.ts";
+import { alwaysRefersTo, type Catalog, type Relation } from "../../catalog/catalog.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { resolvePath } from "../../policy/subject-path.ts";
 import type { Sights } from "../sight.ts";
@@ -86,7 +86,7 @@ class Collection {
       if (path?.ok !== true) continue;
       let [from, column] = [start, table.subject];
       for (const { relation, key, column: next } of path.hops) {
-        const isHeld = this.#rowsOf(from).every((rows) => refersTo(rows, column, relation, key));
+        const isHeld = this.#rowsOf(from).every((rows) => alwaysRefersTo(rows, column, relation, key));
         this.#step(relation.oid, { key, from, isHeld });
         [from, column] = [relation, next];
       }
@@ -135,15 +135,4 @@ class Collection {
   #rowsOf(relation: Relation): readonly Relation[] {
     return this.#sights.takers(relation).filter(({ isPartition }) => !isPartition);
   }
-}
-
-function refersTo({ foreignKeys }: Relation, column: string, to: Relation, key: string): boolean {
-  return foreignKeys.some(
-    ({ columns, references, referencedColumns, unsure }) =>
-      unsure !== true &&
-      references === to.oid &&
-      columns.length === 1 &&
-      columns[0] === column &&
-      referencedColumns[0] === key,
-  );
 }
