@@ -348,7 +348,10 @@ export function unnamedPeople({ people, picks, subject }: Labels): number {
 }
 
 /** All relations that can be reached, nearest first, each once. */
-function reached(from: readonly Relation[], next: (relation: Relation) => readonly Relation[]): Relation[] {
+export function reached(
+  from: readonly Relation[],
+  next: (relation: Relation) => readonly Relation[],
+): Relation[] {
   const found = new Set(from);
   // A set is iterated in insertion order, and elements added during the iteration are visited too.
   for (const relation of found) for (const one of next(relation)) found.add(one);
