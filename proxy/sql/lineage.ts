@@ -8,7 +8,7 @@ import {
 } from "../catalog/catalog.ts";
 import { missingColumns } from "../policy/missing.ts";
 import type { Policy, SealedPath, TablePolicy } from "../policy/policy.ts";
-import { resolvePath, rootOf } from "../policy/subject-path.ts";
+import { namespaceAt, resolvePath } from "../policy/subject-path.ts";
 import { builtinUse, isHarmlessFunction } from "./functions.ts";
 import type { Subject } from "./subjects.ts";
 import { isOpenSystemRelation, isSystemSchema, systemView } from "./system-relations.ts";
@@ -266,10 +266,8 @@ export class Lineage {
   #subject(entry: TablePolicy, column: string, relation: Relation): Subject {
     const path = resolvePath(entry, relation, this.#policy, this.#catalog);
     const hops = path.ok ? path.hops : [];
-    const last = hops.at(-1);
-    return last === undefined
-      ? { column, namespace: rootOf(this.#catalog, relation, column) }
-      : { column, namespace: rootOf(this.#catalog, last.relation, last.column), hops };
+    const namespace = namespaceAt(this.#catalog, relation, column, hops);
+    return { column, namespace, ...(hops.length > 0 && { hops }) };
   }
 }
 
