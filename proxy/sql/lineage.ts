@@ -85,6 +85,11 @@ export class Lineage {
     return reached([relation], ({ oid }) => this.#childrenOf(oid)).slice(1);
   }
 
+  /** Where rows of the relation are stored: the relation itself, its children and partitions. */
+  takers(relation: Relation): readonly Relation[] {
+    return [relation, ...this.descendants(relation)];
+  }
+
   /**
    * All relations whose policy entries apply to the rows that reading the relation returns, nearest first: itself and
    * its ancestors, its descendants (their rows are included), and the other parents of those (a child may inherit from
@@ -129,7 +134,7 @@ export class Lineage {
     for (const { entry } of family.toReversed())
       for (const [name, label] of classLabels(entry)) columns.set(name, label);
     // Reading includes the rows of children: if a child's class differs, the role must be allowed to see both.
-    const read = [relation, ...this.descendants(relation)];
+    const read = this.takers(relation);
     for (const name of columns.keys()) {
       const classes = new Set(read.flatMap((member) => this.#classesOf(member, name)));
       if (classes.size > 1) columns.set(name, { kind: "computed", classes, opaque: false });
