@@ -272,19 +272,17 @@ export class Sights {
     if (unreadable.has(`${relationKey(relation.schema, relation.name)}.${column.name}`))
       return as("absent", "", false);
     if (role.sees === "all") return as("real", reference, false);
+    const hidden = () =>
+      policy.unclassified === "deny" ? as("absent", "", false) : as("masked", this.#hidden(column), false);
     if (label === undefined) {
       // The policy names the subject, so it counts as classified and is shown.
-      if (policy.unclassified === "show" || labels.subject?.column === column.name)
-        return as("real", reference, false);
-      return policy.unclassified === "deny"
-        ? as("absent", "", false)
-        : as("masked", this.#hidden(column), false);
+      const isShown = policy.unclassified === "show" || labels.subject?.column === column.name;
+      return isShown ? as("real", reference, false) : hidden();
     }
     const { sees } = role;
     if (label.kind === "document") {
       // What is beside its classes in a document has none.
-      if (policy.unclassified === "deny") return as("absent", "", false);
-      if (policy.unclassified === "mask") return as("masked", this.#hidden(column), false);
+      if (policy.unclassified !== "show") return hidden();
       const isSeen = (name: string) => sees.get(name) === "always";
       const unseen = label.paths.filter((path) => !isSeen(path.className));
       if (unseen.length === 0) return as("real", reference, false);
