@@ -60,7 +60,7 @@ export interface PatternCondition {
   readonly isNegated: boolean;
 }
 
-interface TokenView {
+export interface TokenView {
   readonly statement: BoundStatement;
   readonly traces: Traces;
   readonly columns: TokenColumns;

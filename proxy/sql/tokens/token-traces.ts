@@ -408,7 +408,11 @@ function common(traces: readonly Trace[]): Trace {
   return more.every((trace) => trace?.associated === first.associated) ? first : undefined;
 }
 
-function asDocument(trace: Trace | "elsewhere"): DocumentColumn | undefined {
+export function asColumn(trace: Trace): TokenColumn | undefined {
+  return typeof trace === "object" ? trace : undefined;
+}
+
+export function asDocument(trace: Trace | "elsewhere"): DocumentColumn | undefined {
   return typeof trace === "object" && trace.form === "document" ? trace : undefined;
 }
 
