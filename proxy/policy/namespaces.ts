@@ -1,4 +1,5 @@
 import type { Catalog } from "../catalog/catalog.ts";
+import { perCatalog } from "../catalog/per-catalog.ts";
 import type { PolicySet } from "./compile.ts";
 import type { Policy } from "./policy.ts";
 import { namespaceIn, namespaceOf } from "./subject-path.ts";
@@ -31,25 +32,19 @@ export function policiesIn(policies: PolicySet): readonly Policy[] {
   return [...policies.databases, ""].map((database) => policies.forDatabase(database));
 }
 
-const written = new WeakMap<Policy, WeakMap<Catalog, TablesByNamespace>>();
-
 /**
  * The names that a policy's tables give to the people of a name space, as in `public.tickets.customer_id`: decoys are
- * written under those. Computed once for a policy and a catalog.
+ * written under those.
  */
 export function namesWritten(policy: Policy, catalog: Catalog, namespace: string): readonly string[] {
-  const byCatalog = written.get(policy) ?? new WeakMap<Catalog, TablesByNamespace>();
-  written.set(policy, byCatalog);
-  const names = byCatalog.get(catalog) ?? allNamesWritten(policy, catalog);
-  byCatalog.set(catalog, names);
-  return names.get(namespace) ?? [namespace];
+  return allNamesWritten(policy, catalog).get(namespace) ?? [namespace];
 }
 
-function allNamesWritten(policy: Policy, catalog: Catalog): TablesByNamespace {
-  const names = new Map<string, string[]>();
+const allNamesWritten = perCatalog((policy: Policy, catalog): TablesByNamespace => {
+  const found = new Map<string, string[]>();
   for (const table of policy.tables.values()) {
     const [name, own] = [namespaceIn(table, policy, catalog), namespaceOf(table)];
-    if (name !== undefined && own !== undefined) names.set(name, [...(names.get(name) ?? []), own]);
+    if (name !== undefined && own !== undefined) found.set(name, [...(found.get(name) ?? []), own]);
   }
-  return names;
-}
+  return found;
+});

@@ -93,21 +93,20 @@ function changesOf(query: BoundQuery): Changes {
       return { inserts: "none", deletes: true };
     case "merge": {
       const { mergeWhenClauses = [] } = query.node as MergeStmt;
-      const all = mergeWhenClauses.map((node) => nodeOf(node)[1] as MergeWhenClause);
-      const inserts = all.filter(({ commandType }) => commandType === "CMD_INSERT");
-      // INSERT without a list of columns gives all of them.
-      const isWhole = inserts.some(({ targetList }) => targetList === undefined);
+      const actions = mergeWhenClauses.map((node) => nodeOf(node)[1] as MergeWhenClause);
+      const inserts = actions.filter(({ commandType }) => commandType === "CMD_INSERT");
       return {
-        inserts:
-          inserts.length === 0
-            ? "none"
-            : isWhole
-              ? undefined
-              : inserts.flatMap(({ targetList }) => assignedColumns(targetList)),
-        deletes: all.some(({ commandType }) => commandType === "CMD_DELETE"),
+        inserts: inserts.length === 0 ? "none" : insertedColumns(inserts),
+        deletes: actions.some(({ commandType }) => commandType === "CMD_DELETE"),
       };
     }
     default:
       return { inserts: "none", deletes: false };
   }
+}
+
+/** INSERT without a list of columns gives all of them. */
+function insertedColumns(inserts: readonly MergeWhenClause[]): Columns {
+  if (inserts.some(({ targetList }) => targetList === undefined)) return undefined;
+  return inserts.flatMap(({ targetList }) => assignedColumns(targetList));
 }
