@@ -2,12 +2,11 @@ import fc from "fast-check";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
-import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
-import { Sealer } from "../../proxy/tokens/sealed.ts";
 import { Draw } from "../harness/draw.ts";
 import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
 /*
  * Statements of a grammar that read columns of tokens, beside the same statements on a database in the clear: the answer is
@@ -20,9 +19,7 @@ const RUNS = Number(BY_HAND ?? 400);
 const SEED = Number(process.env.SLUICE_ATTACK_SEED ?? 2026);
 const TIME = BY_HAND === undefined ? 60_000 : 7_200_000;
 
-const loaded = parseTokenKeys(`1 ${Buffer.alloc(32, 9).toString("hex")}`);
-if (!loaded.ok) throw new Error(loaded.problem);
-const sealer = new Sealer(loaded.keys);
+const sealer = sealerOf(keyLine(1, 9));
 
 const POLICY = `
 version: 1

@@ -11,7 +11,9 @@ import { UseRefusals } from "./use-refusals.ts";
 
 /**
  * What a statement does with columns that hold tokens: which of its constants and parameters are values of such a
- * column, which of its outputs are, and whether it asks for something that tokens cannot do.
+ * column, which of its outputs are, and whether it asks for something that tokens cannot do. token-writes.ts reads what
+ * it stores, token-expressions.ts everything else, with token-comparisons.ts for what it compares; given-places.ts
+ * collects the values that both find.
  */
 export interface TokenUses {
   readonly constants: readonly SealedConstant[];
