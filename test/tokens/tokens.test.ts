@@ -486,6 +486,7 @@ test("what a view computes from tokens is not searched or sorted by, and what it
       "SELECT f.id FROM filled f JOIN people p ON p.email = f.email",
       "SELECT remark FROM counted WHERE last = 'alice@example.com'",
       "SELECT id FROM united WHERE email = 'alice@example.com'",
+      "SELECT note FROM people UNION SELECT email FROM united",
     ])
       await expect(client.query(text), text).rejects.toMatchObject({ code: "42501" });
     for (const text of [

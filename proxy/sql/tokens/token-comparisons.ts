@@ -53,11 +53,7 @@ export class TokenComparisons {
   join(item: FromItem): void {
     if (item.kind === "relation") return;
     if (item.on !== undefined) this.#visit(item.on);
-    for (const [left, right] of item.pairs)
-      this.#pair(this.#traces.ofColumn(left), this.#traces.ofColumn(right), [
-        this.#traces.columnHolds(left),
-        this.#traces.columnHolds(right),
-      ]);
+    for (const [left, right] of item.pairs) this.#pairColumns(left, right);
     this.join(item.left);
     this.join(item.right);
   }
@@ -67,9 +63,17 @@ export class TokenComparisons {
     if (setOperation === undefined || (setOperation.operator === "union" && setOperation.all)) return;
     const { arms } = setOperation;
     outputs.forEach((_, index) => {
+      const [first, ...more] = arms.map((arm) => this.#rowAt(arm, index));
+      if (first !== undefined && more.every((row) => row !== undefined)) {
+        for (const row of more) this.#pairRows(first, row);
+        return;
+      }
       const traces = arms.map((arm) => this.#traces.ofOutput(arm, index)).filter((trace) => trace !== "null");
       const holding = arms.some((arm) => this.#traces.outputHolds(arm, index));
-      if (holding && traces.some((trace) => trace?.associated !== traces[0]?.associated))
+      const isOfOne = traces.every(
+        (trace) => trace !== undefined && trace.associated === traces[0]?.associated,
+      );
+      if (holding && !isOfOne)
         this.#refusals.use(
           traces.find((trace) => trace !== undefined),
           "a set operation with other values",
@@ -255,14 +259,7 @@ export class TokenComparisons {
     }
     const [leftRow, rightRow] = [this.#rowOf(leftBody), this.#rowOf(rightBody)];
     if (leftRow !== undefined && rightRow !== undefined) {
-      leftRow.forEach((column, index) => {
-        const other = rightRow[index];
-        if (other === undefined) return;
-        this.#pair(this.#traces.ofColumn(column), this.#traces.ofColumn(other), [
-          this.#traces.columnHolds(column),
-          this.#traces.columnHolds(other),
-        ]);
-      });
+      this.#pairRows(leftRow, rightRow);
       return;
     }
     const holding = [this.#traces.holds(left), this.#traces.holds(right)] as const;
@@ -270,6 +267,24 @@ export class TokenComparisons {
     else if (holding[1] && !holding[0]) this.#compare(at, right, left, { place: "single" });
     else this.#pair(this.#traces.ofNode(left), this.#traces.ofNode(right), holding);
     if (holding[0] === holding[1]) this.#visitAll([left, right]);
+  }
+
+  #pairRows(left: readonly BoundColumn[], right: readonly BoundColumn[]): void {
+    left.forEach((column, index) => {
+      const other = right[index];
+      if (other !== undefined) this.#pairColumns(column, other);
+    });
+  }
+
+  #pairColumns(left: BoundColumn, right: BoundColumn): void {
+    const holding = [this.#traces.columnHolds(left), this.#traces.columnHolds(right)] as const;
+    this.#pair(this.#traces.ofColumn(left), this.#traces.ofColumn(right), holding);
+  }
+
+  /** The columns of a relation that an output shows as a whole. */
+  #rowAt({ outputs }: BoundQuery, index: number): readonly BoundColumn[] | undefined {
+    const node = outputs[index]?.node;
+    return node && this.#rowOf(nodeOf(node)[1]);
   }
 
   /** The columns of a relation that is named as a whole. */
