@@ -60,10 +60,10 @@ function replaced({ role }: Given, { schema, name }: Relation, { key, from, isHe
   const table = relationKey(schema, name);
   return denied(
     role,
-    `role "${role.name}" may not choose ${key} of a new row of ${table}: rows of ${of} that have it would be counted as that row's person`,
+    `role "${role.name}" may not choose ${key} of a new row of ${table}: rows of ${of} that have it would be counted as that person's`,
     "budget",
     isHeld
-      ? "Delete and insert by two statements."
+      ? "Delete and insert in two statements."
       : `Leave ${key} to its default, or let ${of} refer to it by a foreign key that is valid and not deferrable.`,
   );
 }
@@ -74,7 +74,7 @@ function lost({ role }: Given, { schema, name }: Relation, from: Relation): Refu
     role,
     `role "${role.name}" may not delete from ${relationKey(schema, name)}: rows of ${of} would be nobody's afterwards`,
     "budget",
-    `A foreign key sets the column to NULL that names their person, and ${of} could be read without being counted: let the application delete, or a function under "calls:".`,
+    `A foreign key clears the column that names their person, and ${of} could then be read without being counted: delete through the application, or by a function under "calls:".`,
   );
 }
 
