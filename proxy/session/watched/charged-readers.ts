@@ -13,6 +13,7 @@ import type { Established } from "../context/established.ts";
 import type { SessionParts } from "../context/parts.ts";
 import type { Judging } from "../decide/judging.ts";
 import { nobodyNamed } from "../decide/naming.ts";
+import { touchesData } from "../decide/touching.ts";
 import type { Person } from "../person/person.ts";
 import { Advance } from "./advance.ts";
 import { ofPaidRow } from "./rows-before.ts";
@@ -82,10 +83,15 @@ export class Readers {
     return sharedOf(this.#parts).stops.of(account, this.#parts.now());
   }
 
-  /** Why nothing of these statements may be shown: the reader is not named, suspended, or has used up a budget. */
+  /**
+   * Why these statements may not run: the reader is suspended; or they show people, and the reader is not named or has
+   * used up a budget.
+   */
   refusal(reader: Reader, shapes: readonly Statement[]): Refusal | undefined {
     const showsPeople = ({ metering, copies }: Statement) => metering !== undefined || copies !== undefined;
-    return shapes.some(showsPeople) ? this.stopped(reader) : undefined;
+    if (shapes.some(showsPeople)) return this.stopped(reader);
+    const isConcerned = (shape: Statement) => touchesData(shape) || shape.kind === "definition";
+    return shapes.some(isConcerned) ? this.suspended(reader) : undefined;
   }
 
   /** Whether a budget that is used up stops them, and does not only tell of it. */
