@@ -97,6 +97,7 @@ export function buildRelations(
       if (kind === undefined || schema === undefined || schema.includes(".")) return [];
       const own = columns.get(oid) ?? NO_COLUMNS;
       const lineage = lineages.get(oid);
+      const indexRows = indexes.get(oid) ?? [];
       return [
         {
           oid,
@@ -104,10 +105,10 @@ export function buildRelations(
           name,
           kind,
           columns: [...own.values()],
-          primaryKey: primaryKey(indexes.get(oid) ?? [], own),
-          ...(isDeferrable(indexes.get(oid) ?? []) && { isKeyDeferrable: true as const }),
-          rowKeys: rowKeys(indexes.get(oid) ?? [], own),
-          indexes: (indexes.get(oid) ?? []).map((row) => toIndex(row, own)),
+          primaryKey: primaryKey(indexRows, own),
+          ...(isDeferrable(indexRows) && { isKeyDeferrable: true as const }),
+          rowKeys: rowKeys(indexRows, own),
+          indexes: indexRows.map((row) => toIndex(row, own)),
           constraints: toConstraints(constraints.get(oid) ?? [], own, equalities),
           foreignKeys: (foreignKeys.get(oid) ?? []).map(
             ([

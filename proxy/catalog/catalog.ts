@@ -222,6 +222,18 @@ export function relationKey(schema: string, name: string): string {
   return `${schema}.${name}`;
 }
 
+/** A foreign key guarantees, at the end of each statement, that the row with the column's value as its key is there. */
+export function alwaysRefersTo(from: Relation, column: string, to: Relation, key: string): boolean {
+  return from.foreignKeys.some(
+    ({ columns, references, referencedColumns, unsure }) =>
+      unsure !== true &&
+      references === to.oid &&
+      columns.length === 1 &&
+      columns[0] === column &&
+      referencedColumns[0] === key,
+  );
+}
+
 /** The relations that a name may mean, whatever the search_path is. */
 export function relationsNamed(
   { relationsByName }: Catalog,

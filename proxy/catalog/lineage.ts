@@ -1,5 +1,5 @@
 import type { ColumnOrigin, ViewLineage } from "./catalog.ts";
-import { isNode, parseTree, type TreeNode, type TreeValue, toNumber, visitNodes } from "./node-tree.ts";
+import { isNode, parseTree, RTE, type TreeNode, type TreeValue, toNumber, visitNodes } from "./node-tree.ts";
 import { codeIn, UNKNOWN_CODE } from "./stored-code.ts";
 import { type ChosenBy, readChoice } from "./view-choice.ts";
 import { readReferences } from "./view-references.ts";
@@ -138,9 +138,6 @@ function readMade(query: TreeNode, targets: readonly Target[]): ViewLineage["mad
   return made;
 }
 
-/** RTEKind of parsenodes.h. */
-const RELATION = 0;
-
 /** Undefined for an expression with a subquery, a whole row, or a name of something that is no relation. */
 function columnsNamed(
   expression: TreeValue | undefined,
@@ -153,7 +150,7 @@ function columnsNamed(
     if (node.type !== "VAR") return;
     const entry = entries[readNumber(node, "varno") - 1];
     const column = readNumber(node, "varattno");
-    if (isNode(entry) && readNumber(entry, "rtekind") === RELATION && column > 0)
+    if (isNode(entry) && entry.fields.get("rtekind") === RTE.relation && column > 0)
       named.push({ relation: readNumber(entry, "relid"), column });
     else isKnown = false;
     if (readNumber(node, "varlevelsup") !== 0) isKnown = false;

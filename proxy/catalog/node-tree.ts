@@ -84,6 +84,9 @@ function readList(reader: TokenReader): readonly TreeValue[] {
   return values;
 }
 
+/** RTEKind of Postgres (nodes/parsenodes.h): the same in 13 to 18; RTE_GROUP since 18. */
+export const RTE = { relation: "0", subquery: "1", join: "2", cte: "6", result: "8", group: "9" } as const;
+
 /** Types to which older servers give another name. */
 const RENAMED: ReadonlyMap<string, string> = new Map([
   // Postgres 13 and 14.

@@ -1,10 +1,8 @@
-import { isNode, type TreeNode, type TreeValue, toNumber, UnreadableTree } from "./node-tree.ts";
+import { isNode, RTE, type TreeNode, type TreeValue, toNumber, UnreadableTree } from "./node-tree.ts";
 
 /** Columns, by the oid of their relation. An empty set means the whole row. */
 export type ChosenBy = ReadonlyMap<number, ReadonlySet<number>>;
 
-/** RTEKind of Postgres (nodes/parsenodes.h); RTE_GROUP since 18. */
-const RTE = { relation: "0", subquery: "1", join: "2", cte: "6", result: "8", group: "9" } as const;
 /** Kinds of entries that produce their rows from expressions, and the field with these: functions, XMLTABLE and JSON_TABLE, VALUES. */
 const MADE_BY: ReadonlyMap<string, string> = new Map([
   ["3", "functions"],

@@ -1,4 +1,4 @@
-import { isNode, type TreeNode, type TreeValue } from "./node-tree.ts";
+import { isNode, RTE, type TreeNode, type TreeValue } from "./node-tree.ts";
 
 /** How many rows of each relation one row of a view may show, and what combines many of them into one. */
 export interface ViewReferences {
@@ -13,8 +13,7 @@ export interface ViewReferences {
   readonly windows: readonly number[];
 }
 
-/** RTEKind and SubLinkType of Postgres (nodes/parsenodes.h, nodes/primnodes.h): the same in 13 to 18. */
-const [RTE_RELATION, RTE_CTE] = ["0", "6"];
+/** SubLinkType of Postgres (nodes/primnodes.h): the same in 13 to 18. */
 const YES_OR_NO: ReadonlySet<TreeValue | undefined> = new Set(["0", "1", "2"]); // EXISTS, ALL, ANY
 const ARRAY_SUBLINK = "6";
 
@@ -72,11 +71,11 @@ export function readReferences(query: TreeNode, own: number): ViewReferences {
 
   const ofTable = (entry: TreeNode, ctes: Ctes): Times => {
     const kind = entry.fields.get("rtekind");
-    if (kind === RTE_RELATION) {
+    if (kind === RTE.relation) {
       const oid = oidOf(entry, "relid");
       return oid === own ? NONE : new Map([[oid, 1]]);
     }
-    if (kind !== RTE_CTE) return NONE;
+    if (kind !== RTE.cte) return NONE;
     const level = oidOf(entry, "ctelevelsup");
     const cte = ctes[level]?.get(String(entry.fields.get("ctename")));
     if (cte === undefined) throw new Error("a WITH query that is not there");

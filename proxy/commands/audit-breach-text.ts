@@ -2,9 +2,8 @@ import { type Affected, type BreachFigures, NOTHING_SHOWN, type Share } from "..
 import type { Coverage } from "../audit/coverage.ts";
 import { csvLine } from "../audit/csv.ts";
 import { readingReason } from "../audit/identify.ts";
-import { counted } from "../audit/printable.ts";
 import { coverageText } from "./audit-coverage-text.ts";
-import { minute, printable } from "./text-table.ts";
+import { counted, minute, printable } from "./text-table.ts";
 
 /** What stands beside the figures. */
 interface Beside {

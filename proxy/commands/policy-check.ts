@@ -7,6 +7,7 @@ import type { PolicySet } from "../policy/compile.ts";
 import { describeProblem, type PolicyProblem, sortProblems } from "../policy/problems.ts";
 import { loadPolicies } from "../policy-files/load.ts";
 import { parseUpstream } from "../wire/upstream.ts";
+import { counted } from "./text-table.ts";
 
 const HELP = `usage: sluice policy check [PATH] [--upstream URI [--auth MODE]] [--strict]
 
@@ -115,10 +116,6 @@ function report(found: readonly PolicyProblem[], files: readonly string[], stric
   const told = warnings > 0 ? `, ${counted(warnings, "warning")}` : "";
   process.stdout.write(`${counted(files.length, "file")}: right${told}\n`);
   return 0;
-}
-
-function counted(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
 function misused(problem: string): number {

@@ -17,6 +17,7 @@ import { type AskedPerson, explained, personProblem } from "../session/decide/ex
 import { parseUpstream, type Upstream } from "../wire/upstream.ts";
 import { differences, type Outcome } from "./expectations.ts";
 import { untilSignal } from "./signals.ts";
+import { counted } from "./text-table.ts";
 
 const HELP = `usage: sluice policy test [PATH] [--upstream URI [--auth scram]]
 
@@ -260,10 +261,6 @@ function readOptions(args: readonly string[]): Options | "help" | string {
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
-}
-
-function counted(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
 function textOf(error: unknown): string {

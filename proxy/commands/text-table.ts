@@ -1,4 +1,4 @@
-export { minute, printable } from "../audit/printable.ts";
+export { counted, minute, printable } from "../audit/printable.ts";
 
 /** Columns as wide as what stands in them; numbers end where numbers should. */
 export function table(rows: readonly (readonly (string | number)[])[]): string {

@@ -85,20 +85,6 @@ export function parseTokenRing(text: string): LoadedTokenRing {
   return { ok: true, ring: { active: chosen, keys, retired } };
 }
 
-/** A ring without wrapped keys. */
-export function parseTokenKeys(text: string): LoadedTokenKeys {
-  const read = parseTokenRing(text);
-  if (!read.ok) return read;
-  const { active, keys, retired } = read.ring;
-  const secrets = new Map<number, Buffer>();
-  for (const [version, key] of keys) {
-    if (!Buffer.isBuffer(key))
-      return { ok: false, problem: `the key of version ${version} is wrapped by a KMS` };
-    secrets.set(version, key);
-  }
-  return { ok: true, keys: { active, secrets, retired } };
-}
-
 function isVersion(version: number): boolean {
   return Number.isInteger(version) && version >= 1 && version <= LARGEST_VERSION;
 }

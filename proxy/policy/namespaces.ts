@@ -1,4 +1,5 @@
 import type { Catalog } from "../catalog/catalog.ts";
+import { perCatalog } from "../catalog/per-catalog.ts";
 import type { PolicySet } from "./compile.ts";
 import type { Policy } from "./policy.ts";
 import { namespaceIn, namespaceOf } from "./subject-path.ts";
@@ -31,27 +32,19 @@ export function policiesIn(policies: PolicySet): readonly Policy[] {
   return [...policies.databases, ""].map((database) => policies.forDatabase(database));
 }
 
-const written = new WeakMap<Policy, WeakMap<Catalog, TablesByNamespace>>();
-
 /**
  * The names that a policy's tables give to the people of a name space, as in `public.tickets.customer_id`: decoys are
  * written under those.
  */
 export function namesWritten(policy: Policy, catalog: Catalog, namespace: string): readonly string[] {
-  let byCatalog = written.get(policy);
-  if (byCatalog === undefined) {
-    byCatalog = new WeakMap();
-    written.set(policy, byCatalog);
-  }
-  let names = byCatalog.get(catalog);
-  if (names === undefined) {
-    const found = new Map<string, string[]>();
-    for (const table of policy.tables.values()) {
-      const [name, own] = [namespaceIn(table, policy, catalog), namespaceOf(table)];
-      if (name !== undefined && own !== undefined) found.set(name, [...(found.get(name) ?? []), own]);
-    }
-    names = found;
-    byCatalog.set(catalog, names);
-  }
-  return names.get(namespace) ?? [namespace];
+  return allNamesWritten(policy, catalog).get(namespace) ?? [namespace];
 }
+
+const allNamesWritten = perCatalog((policy: Policy, catalog): TablesByNamespace => {
+  const found = new Map<string, string[]>();
+  for (const table of policy.tables.values()) {
+    const [name, own] = [namespaceIn(table, policy, catalog), namespaceOf(table)];
+    if (name !== undefined && own !== undefined) found.set(name, [...(found.get(name) ?? []), own]);
+  }
+  return found;
+});

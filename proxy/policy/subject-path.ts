@@ -48,17 +48,22 @@ export function namespaceIn(
   const relation = catalog.relations.get(table.name);
   if (relation === undefined || table.subject === undefined) return namespaceOf(table);
   const path = resolvePath(table, relation, policy, catalog);
-  const last = path.ok ? path.hops.at(-1) : undefined;
-  return rootOf(catalog, last?.relation ?? relation, last?.column ?? table.subject);
+  return namespaceAt(catalog, relation, table.subject, path.ok ? path.hops : []);
 }
 
-/** The root of a column's foreign key: tickets.customer_id and customers.id name the same people. */
-export function rootOf(
+/** The name space of the people to whom a column, and the tables on its path, lead. */
+export function namespaceAt(
   catalog: Catalog,
   relation: Relation,
   column: string,
-  seen: readonly number[] = [],
+  hops: readonly SubjectHop[],
 ): string {
+  const last = hops.at(-1);
+  return rootOf(catalog, last?.relation ?? relation, last?.column ?? column);
+}
+
+/** The root of a column's foreign key: tickets.customer_id and customers.id name the same people. */
+function rootOf(catalog: Catalog, relation: Relation, column: string, seen: readonly number[] = []): string {
   const key = relation.foreignKeys.find(({ columns }) => columns.length === 1 && columns[0] === column);
   const target = key && catalog.relationsByOid.get(key.references);
   const targetColumn = key?.referencedColumns[0];

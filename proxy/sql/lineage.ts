@@ -8,7 +8,7 @@ import {
 } from "../catalog/catalog.ts";
 import { missingColumns } from "../policy/missing.ts";
 import type { Policy, SealedPath, TablePolicy } from "../policy/policy.ts";
-import { resolvePath, rootOf } from "../policy/subject-path.ts";
+import { namespaceAt, resolvePath } from "../policy/subject-path.ts";
 import { builtinUse, isHarmlessFunction } from "./functions.ts";
 import type { Subject } from "./subjects.ts";
 import { isOpenSystemRelation, isSystemSchema, systemView } from "./system-relations.ts";
@@ -85,6 +85,11 @@ export class Lineage {
     return reached([relation], ({ oid }) => this.#childrenOf(oid)).slice(1);
   }
 
+  /** Where rows of the relation are stored: the relation itself, its children and partitions. */
+  takers(relation: Relation): readonly Relation[] {
+    return [relation, ...this.descendants(relation)];
+  }
+
   /**
    * All relations whose policy entries apply to the rows that reading the relation returns, nearest first: itself and
    * its ancestors, its descendants (their rows are included), and the other parents of those (a child may inherit from
@@ -129,7 +134,7 @@ export class Lineage {
     for (const { entry } of family.toReversed())
       for (const [name, label] of classLabels(entry)) columns.set(name, label);
     // Reading includes the rows of children: if a child's class differs, the role must be allowed to see both.
-    const read = [relation, ...this.descendants(relation)];
+    const read = this.takers(relation);
     for (const name of columns.keys()) {
       const classes = new Set(read.flatMap((member) => this.#classesOf(member, name)));
       if (classes.size > 1) columns.set(name, { kind: "computed", classes, opaque: false });
@@ -266,10 +271,8 @@ export class Lineage {
   #subject(entry: TablePolicy, column: string, relation: Relation): Subject {
     const path = resolvePath(entry, relation, this.#policy, this.#catalog);
     const hops = path.ok ? path.hops : [];
-    const last = hops.at(-1);
-    return last === undefined
-      ? { column, namespace: rootOf(this.#catalog, relation, column) }
-      : { column, namespace: rootOf(this.#catalog, last.relation, last.column), hops };
+    const namespace = namespaceAt(this.#catalog, relation, column, hops);
+    return { column, namespace, ...(hops.length > 0 && { hops }) };
   }
 }
 
@@ -348,7 +351,10 @@ export function unnamedPeople({ people, picks, subject }: Labels): number {
 }
 
 /** All relations that can be reached, nearest first, each once. */
-function reached(from: readonly Relation[], next: (relation: Relation) => readonly Relation[]): Relation[] {
+export function reached(
+  from: readonly Relation[],
+  next: (relation: Relation) => readonly Relation[],
+): Relation[] {
   const found = new Set(from);
   // A set is iterated in insertion order, and elements added during the iteration are visited too.
   for (const relation of found) for (const one of next(relation)) found.add(one);

@@ -1,4 +1,4 @@
-import { type Catalog, type Relation, relationKey } from "../catalog/catalog.ts";
+import { alwaysRefersTo, type Catalog, type Relation, relationKey } from "../catalog/catalog.ts";
 import { type Condition, type Policy, type Role, relationSetHas } from "../policy/policy.ts";
 import { type ConditionReads, conditionReads, type TableRead } from "./condition-reads.ts";
 import { Lineage } from "./lineage.ts";
@@ -106,7 +106,7 @@ class Collection {
   }
 
   #table(basis: Basis, own: Relation, read: TableRead): void {
-    const { relation } = read;
+    const { relation, tie } = read;
     if (relation.lineage !== undefined) {
       for (const base of this.#madeFrom(relation, undefined)) {
         this.#columns(basis, base.relation, base.columns);
@@ -118,7 +118,8 @@ class Collection {
     // Moving a row into the partition, by any means, adds it here.
     const columns = relation.isPartition ? allOf(relation) : read.columns;
     this.#columns(basis, relation, columns);
-    if (this.#refersTo(own, read)) {
+    // No row of `own` can have the key of a row that is inserted or deleted.
+    if (tie !== undefined && alwaysRefersTo(own, tie.own, relation, tie.column)) {
       this.#add("replacements", basis, relation, columns);
       // A foreign key checks the table's own rows and partitions, but not those of children by inheritance.
       for (const child of this.#lineage.descendants(relation))
@@ -127,19 +128,6 @@ class Collection {
     }
     if (read.opensByInsert) this.#add("inserts", basis, relation, columns);
     if (read.opensByDelete) this.#add("deletes", basis, relation, columns);
-  }
-
-  /** A foreign key guarantees that no row of `own` can have the key of a row that is inserted or deleted. */
-  #refersTo(own: Relation, { relation, tie }: TableRead): boolean {
-    if (tie === undefined) return false;
-    return own.foreignKeys.some(
-      ({ columns, references, referencedColumns, unsure }) =>
-        unsure !== true &&
-        references === relation.oid &&
-        columns.length === 1 &&
-        columns[0] === tie.own &&
-        referencedColumns[0] === tie.column,
-    );
   }
 
   /** Includes the columns from which generated columns are computed and those whose values a foreign key copies. */

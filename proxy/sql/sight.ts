@@ -1,11 +1,12 @@
 import { LRUCache } from "lru-cache";
 import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
+import { perCatalog } from "../catalog/per-catalog.ts";
 import { quoteIdentifier, quoteLiteral } from "../pg/quote.ts";
 import { formIn, maskedType } from "../policy/against-catalog.ts";
 import { bindUser } from "../policy/bind-user.ts";
 import { maskSql } from "../policy/masks/all.ts";
 import { hiddenSql } from "../policy/masks/null.ts";
-import { type Condition, relationSetHas, type StoredClass } from "../policy/policy.ts";
+import { type Condition, type Policy, relationSetHas, type StoredClass } from "../policy/policy.ts";
 import {
   type ParsedExpression,
   parseCondition,
@@ -175,7 +176,7 @@ export class Sights {
 
   /** Where rows of the relation are stored: the relation itself, its children and partitions. */
   takers(relation: Relation): readonly Relation[] {
-    return [relation, ...this.#lineage.descendants(relation)];
+    return this.#lineage.takers(relation);
   }
 
   /** A read without a condition on an indexed column is refused. */
@@ -271,19 +272,17 @@ export class Sights {
     if (unreadable.has(`${relationKey(relation.schema, relation.name)}.${column.name}`))
       return as("absent", "", false);
     if (role.sees === "all") return as("real", reference, false);
+    const hidden = () =>
+      policy.unclassified === "deny" ? as("absent", "", false) : as("masked", this.#hidden(column), false);
     if (label === undefined) {
       // The policy names the subject, so it counts as classified and is shown.
-      if (policy.unclassified === "show" || labels.subject?.column === column.name)
-        return as("real", reference, false);
-      return policy.unclassified === "deny"
-        ? as("absent", "", false)
-        : as("masked", this.#hidden(column), false);
+      const isShown = policy.unclassified === "show" || labels.subject?.column === column.name;
+      return isShown ? as("real", reference, false) : hidden();
     }
     const { sees } = role;
     if (label.kind === "document") {
       // What is beside its classes in a document has none.
-      if (policy.unclassified === "deny") return as("absent", "", false);
-      if (policy.unclassified === "mask") return as("masked", this.#hidden(column), false);
+      if (policy.unclassified !== "show") return hidden();
       const isSeen = (name: string) => sees.get(name) === "always";
       const unseen = label.paths.filter((path) => !isSeen(path.className));
       if (unseen.length === 0) return as("real", reference, false);
@@ -411,13 +410,9 @@ export function sightsOf(scope: Scope): Sights {
   return sights;
 }
 
-const lineages = new WeakMap<object, WeakMap<Catalog, Lineage>>();
+const sharedLineage = perCatalog((policy: Policy, catalog) => new Lineage(policy, catalog));
 
 /** One lineage is shared by all scopes of the same policy and catalog. */
 export function lineageOf({ policy, catalog }: Pick<Scope, "policy" | "catalog">): Lineage {
-  const byCatalog = lineages.get(policy) ?? new WeakMap<Catalog, Lineage>();
-  lineages.set(policy, byCatalog);
-  const lineage = byCatalog.get(catalog) ?? new Lineage(policy, catalog);
-  byCatalog.set(catalog, lineage);
-  return lineage;
+  return sharedLineage(policy, catalog);
 }

@@ -2,9 +2,7 @@ import { randomBytes } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
-import { Sealer } from "../../proxy/tokens/sealed.ts";
 import {
   freshDatabase,
   PASSWORDS,
@@ -15,6 +13,7 @@ import {
 import { compileSluice, type Program, type RunningProgram, runSluice } from "../harness/program.ts";
 import { type PrometheusServer, type Series, startPrometheus } from "../harness/prometheus.ts";
 import { redisUrl } from "../harness/redis.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 import {
   DASHBOARDS,
   familyOf,
@@ -26,10 +25,10 @@ import {
   selectorsOf,
 } from "./boards.ts";
 
-const KEYS = `1 ${"07".repeat(32)}`;
+const KEYS = keyLine(1, 7);
 
 const POLICY = `version: 1
-token_canary: ${canary()}
+token_canary: ${canaryToken(sealerOf(KEYS))}
 classes: { email: { mask: email }, tel: { mask: redact, stored: token } }
 tables:
   public.customers: { subject: id, columns: { email: email } }
@@ -40,12 +39,6 @@ roles:
   trainee: { users: [ben], reads: [public.customers], budget: { 1d: 3 } }
   prober: { users: [cleo], reads: [public.customers], rows: 5, budget: { 1d: 500 } }
 `;
-
-function canary(): string {
-  const loaded = parseTokenKeys(KEYS);
-  if (!loaded.ok) throw new Error(loaded.problem);
-  return canaryToken(new Sealer(loaded.keys));
-}
 
 let program: Program;
 let database: TestDatabase;

@@ -3,9 +3,7 @@ import { once } from "node:events";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
-import { Sealer } from "../../proxy/tokens/sealed.ts";
 import {
   bindMessage,
   describeMessage,
@@ -17,6 +15,7 @@ import {
 import { cstring, Frontend, int32, message, uint16 } from "../../proxy/wire/messages.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { fieldOf, type Message, Raw, valuesOf } from "../harness/raw-client.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 import { makeWorld, type World } from "./world.ts";
 
 /*
@@ -35,9 +34,7 @@ roles:
 
 let world: World;
 const sluices = new Map<string, TestProxy>();
-const keys = parseTokenKeys(`1 ${"07".repeat(32)}`);
-if (!keys.ok) throw new Error(keys.problem);
-const sealer = new Sealer(keys.keys);
+const sealer = sealerOf(keyLine(1, 7));
 const SEALING = `
 version: 1
 token_canary: ${canaryToken(sealer)}

@@ -2,17 +2,14 @@ import { createHmac, hkdfSync } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { searchProblems } from "../../proxy/app/token-searches.ts";
-import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
 import { carriedBy, lastFour, lowerCase, wordsOf } from "../../proxy/tokens/blind-index.ts";
 import { looksLikeToken, Sealer, type Storage, tokenShape, versionOf } from "../../proxy/tokens/sealed.ts";
 import { policiesOf } from "../harness/proxy.ts";
+import { keyLine, ringIn } from "../harness/token-keys.ts";
 
 const SECRET = Buffer.alloc(32, 7);
-const loaded = parseTokenKeys(
-  `1 ${SECRET.toString("hex")}\n2 ${Buffer.alloc(32, 8).toString("hex")}\nactive 1`,
-);
-if (!loaded.ok) throw new Error(loaded.problem);
-const sealer = new Sealer(loaded.keys);
+const keys = ringIn(`${keyLine(1, 7)}; ${keyLine(2, 8)}; active 1`);
+const sealer = new Sealer(keys);
 
 const storage = (carried: Storage["carried"]): Storage => ({
   ...{ associated: "column public.people.name", form: "token", version: 1, carried },
@@ -78,9 +75,9 @@ test("a policy that would change what tokens of a key carry does not come into f
   const byVersion = "{ mask: redact, stored: token, searches: { 1: [], 2: [case] } }";
   expect(problems(byVersion, some)).toHaveLength(1);
   // Once no column holds tokens of the first key, the policy may be simpler.
-  sealer.use({ ...loaded.keys, active: 2, retired: new Set([1]) });
+  sealer.use({ ...keys, active: 2, retired: new Set([1]) });
   expect(problems(byVersion, some)).toEqual([]);
-  sealer.use(loaded.keys);
+  sealer.use(keys);
 });
 
 test("the last four characters are characters, and fewer if there are fewer", () => {
@@ -146,12 +143,12 @@ test("what tokens carry is said by the version of the key from which on they do"
     ["words"],
   ]);
   expect(sealer.seal("x", storage(carried))).not.toContain(".");
-  sealer.use({ ...loaded.keys, active: 2 });
+  sealer.use({ ...keys, active: 2 });
   expect(sealer.seal("x", storage(carried))).toContain(".");
   expect(sealer.carriesEverywhere("case", storage(carried))).toBe(false);
-  sealer.use({ ...loaded.keys, active: 2, retired: new Set([1]) });
+  sealer.use({ ...keys, active: 2, retired: new Set([1]) });
   expect(sealer.carriesEverywhere("case", storage(carried))).toBe(true);
-  sealer.use(loaded.keys);
+  sealer.use(keys);
 });
 
 test.each([

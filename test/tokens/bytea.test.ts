@@ -6,26 +6,18 @@ import type pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { tokensColumn } from "../../proxy/commands/tokens-column.ts";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
-import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
 import { checkAgainstCatalog } from "../../proxy/policy/against-catalog.ts";
 import { bytesOfText, hexText, readBytesField } from "../../proxy/tokens/byte-values.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
-import { Sealer } from "../../proxy/tokens/sealed.ts";
 import { executeMessage, parseMessage, syncMessage } from "../../proxy/wire/frontend-messages.ts";
 import { cstring, Frontend, message, uint16 } from "../../proxy/wire/messages.ts";
 import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { knows } from "../harness/postgres-versions.ts";
 import { policiesOf, startProxy, type TestProxy } from "../harness/proxy.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
 const RUNS = 8 * Number(process.env.SLUICE_LONG ?? 1);
-const KEYS = [1, 2].map((version) => `${version} ${Buffer.alloc(32, version).toString("hex")}`);
-
-function sealerOf(...lines: readonly (string | undefined)[]): Sealer {
-  const ring = parseTokenKeys(lines.join("\n"));
-  if (!ring.ok) throw new Error(ring.problem);
-  return new Sealer(ring.keys);
-}
-
+const KEYS = [keyLine(1), keyLine(2)] as const;
 const sealer = sealerOf(KEYS[0]);
 const STORAGE = { associated: "bytes of column public.scans.scan", form: "bytes", version: 1 } as const;
 

@@ -2,7 +2,6 @@ import { DataTypes, Op, Sequelize } from "sequelize";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
-import { Sealer } from "../../proxy/tokens/sealed.ts";
 import {
   createRoles,
   databaseOn,
@@ -12,10 +11,11 @@ import {
   type TestDatabase,
 } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
 /* Clients that know nothing of tokens read, write, search, migrate, dump and restore. */
 
-const sealer = new Sealer({ active: 1, secrets: new Map([[1, Buffer.alloc(32, 7)]]) });
+const sealer = sealerOf(keyLine(1, 7));
 const POLICY = `
 version: 1
 token_canary: ${canaryToken(sealer)}

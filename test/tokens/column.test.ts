@@ -6,22 +6,15 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
 import { tokensColumn } from "../../proxy/commands/tokens-column.ts";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
-import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
-import { Sealer } from "../../proxy/tokens/sealed.ts";
+import type { Sealer } from "../../proxy/tokens/sealed.ts";
 import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { compileSluice } from "../harness/program.ts";
 import { startProxy } from "../harness/proxy.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
 const ROWS = 600;
-const KEYS = [1, 2].map((version) => `${version} ${Buffer.alloc(32, version).toString("hex")}`);
-
-function sealerOf(...lines: readonly (string | undefined)[]): Sealer {
-  const ring = parseTokenKeys(lines.join("\n"));
-  if (!ring.ok) throw new Error(ring.problem);
-  return new Sealer(ring.keys);
-}
-
+const KEYS = [keyLine(1), keyLine(2)] as const;
 const sealer = sealerOf(KEYS[0]);
 const POLICY = `
 version: 1

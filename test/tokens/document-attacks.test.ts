@@ -1,19 +1,16 @@
 import type pg from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
-import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
 import { isBesideTokens } from "../../proxy/sql/tokens/document-access.ts";
 import type { DocumentColumn } from "../../proxy/sql/tokens/documents.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
-import { Sealer } from "../../proxy/tokens/sealed.ts";
 import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
 /* What hostile clients, and careless ones, try on documents with tokens inside. */
 
-const loaded = parseTokenKeys(`1 ${Buffer.alloc(32, 7).toString("hex")}`);
-if (!loaded.ok) throw new Error(loaded.problem);
-const sealer = new Sealer(loaded.keys);
+const sealer = sealerOf(keyLine(1, 7));
 const POLICY = `
 version: 1
 token_canary: ${canaryToken(sealer)}

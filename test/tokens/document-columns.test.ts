@@ -9,16 +9,9 @@ import { canaryToken } from "../../proxy/tokens/canary.ts";
 import { Sealer } from "../../proxy/tokens/sealed.ts";
 import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { ring, ringText } from "../harness/token-keys.ts";
 
 const ROWS = 300;
-const SECRETS = [1, 2].map((version) => [version, Buffer.alloc(32, version)] as const);
-const ring = (active: number) => ({
-  active,
-  secrets: new Map(SECRETS.filter(([version]) => version <= active)),
-});
-const ringText = (active: number) =>
-  [...ring(active).secrets].map(([version, secret]) => `${version} ${secret.toString("hex")}`).join("\n");
-
 const sealer = new Sealer(ring(1));
 const POLICY = `
 version: 1
@@ -84,14 +77,14 @@ beforeEach(async () => {
 async function run(
   order: "migrate" | "restore" | "rotate" | "verify",
   column: string,
-  { active = 1, more = [] as readonly string[] } = {},
+  { versions = [1], more = [] as readonly string[] } = {},
 ) {
   let [output, errors] = ["", ""];
   const args = [column, "--policy", folder, "--upstream", database.uri, ...more];
   const status = await tokensColumn(
     order,
     args,
-    { SLUICE_TOKEN_KEYS: ringText(active) },
+    { SLUICE_TOKEN_KEYS: ringText(...versions) },
     {
       output: { write: (text) => (output += text) },
       errors: { write: (text) => (errors += text) },
@@ -151,12 +144,12 @@ test("documents are migrated, verified, rotated and restored, and nothing else i
       )
     ).rows;
     expect(read[0].value).toEqual(column === "raw" ? JSON.parse(raw(7)) : payload(7));
-    expect(await run("rotate", name, { active: 2 })).toMatchObject({ status: 0 });
-    expect(await run("verify", name, { active: 2 })).toMatchObject({
+    expect(await run("rotate", name, { versions: [1, 2] })).toMatchObject({ status: 0 });
+    expect(await run("verify", name, { versions: [1, 2] })).toMatchObject({
       status: 0,
       output: expect.stringContaining(`${values} tokens of key 2 (active)\n0 values in the clear`),
     });
-    expect(await run("restore", name, { active: 2 })).toMatchObject({ status: 0 });
+    expect(await run("restore", name, { versions: [1, 2] })).toMatchObject({ status: 0 });
     // Characters may be spelt in another way than before.
     const plain = (texts: readonly (string | null)[]) =>
       texts.map((text) => text?.replaceAll("\\u00fc", "ü") ?? null);
@@ -227,7 +220,7 @@ test("while keys are rotated, values at a path are found under both, and what ta
   await app.query("TRUNCATE tickets");
   const document = (email: string) => ({ customer: { email }, contacts: [{ phone: "1" }] });
   await app.query("INSERT INTO tickets (id, payload) VALUES (1, $1)", [document("a@x.de")]);
-  sealer.use(ring(2));
+  sealer.use(ring(1, 2));
   await app.query("INSERT INTO tickets (id, payload) VALUES (2, $1), (3, $2)", [
     document("a@x.de"),
     document("b@x.de"),
@@ -260,7 +253,7 @@ test("while keys are rotated, values at a path are found under both, and what ta
       (row) => row.payload.customer.email,
     ),
   ).toEqual(["a@x.de", "a@x.de", "b@x.de"]);
-  expect(await run("rotate", "public.tickets.payload", { active: 2 })).toMatchObject({ status: 0 });
+  expect(await run("rotate", "public.tickets.payload", { versions: [1, 2] })).toMatchObject({ status: 0 });
 });
 
 test("indexes on a value at a path serve its search, and others are refused", async () => {

@@ -2,17 +2,14 @@ import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readCatalog } from "../../proxy/catalog/snapshot.ts";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
-import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
 import { checkAgainstCatalog } from "../../proxy/policy/against-catalog.ts";
 import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
-import { Sealer } from "../../proxy/tokens/sealed.ts";
 import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
-const loaded = parseTokenKeys(`1 ${Buffer.alloc(32, 7).toString("hex")}`);
-if (!loaded.ok) throw new Error(loaded.problem);
-const sealer = new Sealer(loaded.keys);
+const sealer = sealerOf(keyLine(1, 7));
 
 const POLICY = `
 version: 1

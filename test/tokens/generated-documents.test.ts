@@ -5,11 +5,10 @@ import fc from "fast-check";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
-import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
-import { Sealer } from "../../proxy/tokens/sealed.ts";
 import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
 /*
  * Statements run through the proxy on a table with tokens, and directly on a table of values: the answers must be equal, or
@@ -19,9 +18,7 @@ import { startProxy, type TestProxy } from "../harness/proxy.ts";
 /** By hand: SLUICE_LONG=25 for 5000 cases. */
 const RUNS = 200 * Number(process.env.SLUICE_LONG ?? 1);
 
-const loaded = parseTokenKeys(`1 ${Buffer.alloc(32, 7).toString("hex")}`);
-if (!loaded.ok) throw new Error(loaded.problem);
-const sealer = new Sealer(loaded.keys);
+const sealer = sealerOf(keyLine(1, 7));
 const POLICY = `
 version: 1
 token_canary: ${canaryToken(sealer)}

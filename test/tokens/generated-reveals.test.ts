@@ -1,9 +1,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
-import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
-import { Sealer } from "../../proxy/tokens/sealed.ts";
 import {
   bindMessage,
   executeMessage,
@@ -14,6 +12,7 @@ import {
 import { Draw } from "../harness/draw.ts";
 import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy } from "../harness/proxy.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
 /*
  * Statements of a grammar that read a column of tokens, each transcript with counters of its own: whatever the client
@@ -29,9 +28,7 @@ const TIME = BY_HAND === undefined ? 60_000 : 7_200_000;
 const LIMIT = 6;
 const PEOPLE = 60;
 
-const loaded = parseTokenKeys(`1 ${Buffer.alloc(32, 9).toString("hex")}`);
-if (!loaded.ok) throw new Error(loaded.problem);
-const sealer = new Sealer(loaded.keys);
+const sealer = sealerOf(keyLine(1, 9));
 
 const policyOf = (limits: string) => `
 version: 1

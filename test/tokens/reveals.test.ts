@@ -5,21 +5,18 @@ import type pg from "pg";
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
 import { policyExplain } from "../../proxy/commands/policy-explain.ts";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
-import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
 import type { CounterStore } from "../../proxy/meter/meter.ts";
 import { compilePolicies } from "../../proxy/policy/compile.ts";
 import type { Explanation } from "../../proxy/sql/explanation.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
-import { Sealer } from "../../proxy/tokens/sealed.ts";
 import { captured } from "../commands/captured.ts";
 import { openRedisStore } from "../guard/redis-bench.ts";
 import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { policiesOf, startProxy, type TestProxy } from "../harness/proxy.ts";
 import { redisUrl } from "../harness/redis.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
-const loaded = parseTokenKeys(`1 ${Buffer.alloc(32, 9).toString("hex")}`);
-if (!loaded.ok) throw new Error(loaded.problem);
-const sealer = new Sealer(loaded.keys);
+const sealer = sealerOf(keyLine(1, 9));
 
 /** `lead`: lines of the role that reads. */
 const policyOf = (lead: string) => `

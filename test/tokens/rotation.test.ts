@@ -11,15 +11,7 @@ import { canaryToken } from "../../proxy/tokens/canary.ts";
 import { Sealer } from "../../proxy/tokens/sealed.ts";
 import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-
-const SECRETS = new Map([1, 2, 3].map((version) => [version, Buffer.alloc(32, version)] as const));
-/** A ring of these versions, of which the last one is active. */
-const ring = (...versions: readonly number[]) => ({
-  active: versions.at(-1) ?? 1,
-  secrets: new Map([...SECRETS].filter(([version]) => versions.includes(version))),
-});
-const ringText = (...versions: readonly number[]) =>
-  versions.map((version) => `${version} ${SECRETS.get(version)?.toString("hex")}`).join("\n");
+import { ring, ringText } from "../harness/token-keys.ts";
 
 const sealer = new Sealer(ring(1));
 const POLICY = `

@@ -2,28 +2,23 @@ import { aessiv } from "@noble/ciphers/aes.js";
 import { FF1 } from "@noble/ciphers/ff1.js";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { parseTokenKeys, type TokenKeys } from "../../proxy/keys/token-keys.ts";
+import { parseTokenRing } from "../../proxy/keys/token-keys.ts";
 import { canaryProblem, canaryToken } from "../../proxy/tokens/canary.ts";
 import {
   looksLikeToken,
-  Sealer,
+  type Sealer,
   type Storage,
   type TokenForm,
   tokenLength,
 } from "../../proxy/tokens/sealed.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
 /** By hand: SLUICE_LONG=100 for a hundred times as many. */
 const RUNS = 100 * Number(process.env.SLUICE_LONG ?? 1);
 
 const key = (byte: number) => Buffer.alloc(32, byte).toString("hex");
 
-function ring(text: string): TokenKeys {
-  const loaded = parseTokenKeys(text);
-  if (!loaded.ok) throw new Error(loaded.problem);
-  return loaded.keys;
-}
-
-const sealer = new Sealer(ring(`1 ${key(1)}`));
+const sealer = sealerOf(keyLine(1));
 
 const stored = (form: TokenForm, associated = "a"): Storage => ({ associated, form, version: 1 });
 const [A, B] = [stored("token"), stored("token", "b")];
@@ -163,19 +158,19 @@ test("a token of another column, a changed one and a spelling of the same bytes 
 
 test("tokens of an older key are read, and the active one writes", () => {
   const old = seal(sealer, "alice", A);
-  const both = new Sealer(ring(`1 ${key(1)}\n2 ${key(2)}`));
+  const both = sealerOf(keyLine(1), keyLine(2));
   expect(both.open(old, A)).toBe("alice");
   expect(seal(both, "alice", A)).toMatch(/^slt1_2_/);
-  const learning = new Sealer(ring(`1 ${key(1)}; 2 ${key(2)}; active 1`));
+  const learning = sealerOf(`${keyLine(1)}; ${keyLine(2)}; active 1`);
   expect(seal(learning, "alice", A)).toBe(old);
-  expect(new Sealer(ring(`2 ${key(2)}`)).open(old, A)).toBeUndefined();
+  expect(sealerOf(keyLine(2)).open(old, A)).toBeUndefined();
 });
 
 test("a canary tells the right key ring from another one", () => {
   const canary = canaryToken(sealer);
   expect(canaryProblem(sealer, canary)).toBeUndefined();
-  expect(canaryProblem(new Sealer(ring(`1 ${key(9)}`)), canary)).toContain("another one");
-  expect(canaryProblem(new Sealer(ring(`2 ${key(1)}`)), canary)).toContain("no key");
+  expect(canaryProblem(sealerOf(keyLine(1, 9)), canary)).toContain("another one");
+  expect(canaryProblem(sealerOf(keyLine(2, 1)), canary)).toContain("no key");
   expect(canaryProblem(sealer, "slt1_1_x")).toBeDefined();
   expect(canaryProblem(sealer, "alice")).toBe("it is no token");
 });
@@ -191,10 +186,10 @@ test.each([
   ["1 short", "at least 32 are needed"],
   ["# only a comment", "there is no key"],
 ])("a key ring %j is refused, without a part of it in the message", (text, problem) => {
-  const loaded = parseTokenKeys(text);
-  if (loaded.ok) throw new Error("the ring was taken");
-  expect(loaded.problem).toContain(problem);
-  expect(loaded.problem).not.toContain(key(1));
+  const read = parseTokenRing(text);
+  if (read.ok) throw new Error("the ring was taken");
+  expect(read.problem).toContain(problem);
+  expect(read.problem).not.toContain(key(1));
 });
 
 test.runIf(process.env.SLUICE_LONG !== undefined)("how long a value takes", () => {

@@ -12,16 +12,9 @@ import { canaryToken } from "../../proxy/tokens/canary.ts";
 import { Sealer } from "../../proxy/tokens/sealed.ts";
 import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { policiesOf, startProxy, type TestProxy } from "../harness/proxy.ts";
+import { ring, ringText } from "../harness/token-keys.ts";
 
 /* Searches by blind indexes while keys change, and how a column comes to carry them. */
-
-const SECRETS = new Map([1, 2, 3].map((version) => [version, Buffer.alloc(32, version)] as const));
-const ring = (...versions: readonly number[]) => ({
-  active: versions.at(-1) ?? 1,
-  secrets: new Map([...SECRETS].filter(([version]) => versions.includes(version))),
-});
-const ringText = (versions: readonly number[]) =>
-  versions.map((version) => `${version} ${SECRETS.get(version)?.toString("hex")}`).join("\n");
 
 const sealer = new Sealer(ring(1));
 const CANARY = canaryToken(sealer);
@@ -186,7 +179,7 @@ async function run(
   const status = await tokensColumn(
     order,
     ["public.people.name", "--policy", folder, "--upstream", database.uri, ...more],
-    { SLUICE_TOKEN_KEYS: ringText(versions) },
+    { SLUICE_TOKEN_KEYS: ringText(...versions) },
     { output: { write: (text) => (output += text) }, errors: { write: (text) => (errors += text) } },
   );
   return { status, output, errors };

@@ -9,17 +9,12 @@ import { canaryToken } from "../../proxy/tokens/canary.ts";
 import { Sealer } from "../../proxy/tokens/sealed.ts";
 import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { ring } from "../harness/token-keys.ts";
 
 /*
  * Searches by blind indexes, beside a table of the same values in the clear: the answers are equal, or the statement is
  * refused.
  */
-
-const SECRETS = new Map([1, 2, 3].map((version) => [version, Buffer.alloc(32, version)] as const));
-const ring = (...versions: readonly number[]) => ({
-  active: versions.at(-1) ?? 1,
-  secrets: new Map([...SECRETS].filter(([version]) => versions.includes(version))),
-});
 
 const sealer = new Sealer(ring(1));
 const POLICY = `

@@ -6,12 +6,10 @@ import type pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { tokens } from "../../proxy/commands/tokens.ts";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
-import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
 import { checkAgainstCatalog } from "../../proxy/policy/against-catalog.ts";
 import { maskSql, shownText } from "../../proxy/policy/masks/all.ts";
 import type { Mask } from "../../proxy/policy/policy.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
-import { Sealer } from "../../proxy/tokens/sealed.ts";
 import {
   bindMessage,
   executeMessage,
@@ -24,13 +22,12 @@ import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from 
 import { knows, since } from "../harness/postgres-versions.ts";
 import { policiesOf, startProxy, type TestProxy } from "../harness/proxy.ts";
 import { startSluice } from "../harness/sluice.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
 /** By hand: SLUICE_LONG=100 for a hundred times as many. */
 const RUNS = 25 * Number(process.env.SLUICE_LONG ?? 1);
 
-const loaded = parseTokenKeys(`1 ${Buffer.alloc(32, 7).toString("hex")}`);
-if (!loaded.ok) throw new Error(loaded.problem);
-const sealer = new Sealer(loaded.keys);
+const sealer = sealerOf(keyLine(1, 7));
 const sealed = (value: string, associated: string) =>
   sealer.seal(value, { associated, form: "token", version: 1 });
 
@@ -486,6 +483,7 @@ test("what a view computes from tokens is not searched or sorted by, and what it
       "SELECT f.id FROM filled f JOIN people p ON p.email = f.email",
       "SELECT remark FROM counted WHERE last = 'alice@example.com'",
       "SELECT id FROM united WHERE email = 'alice@example.com'",
+      "SELECT note FROM people UNION SELECT email FROM united",
     ])
       await expect(client.query(text), text).rejects.toMatchObject({ code: "42501" });
     for (const text of [
@@ -655,7 +653,7 @@ test("serve does not start with another key ring, or without one", async () => {
   const start = (variables: Record<string, string>) =>
     startSluice({ policy: POLICY, upstream: database.uri, variables });
   await expect(start({})).rejects.toThrow("there is no --token-keys-file");
-  const other = { SLUICE_TOKEN_KEYS: `1 ${Buffer.alloc(32, 8).toString("hex")}` };
+  const other = { SLUICE_TOKEN_KEYS: keyLine(1, 8) };
   await expect(start(other)).rejects.toThrow("the policy's tokens cannot be read");
   await expect(start({ SLUICE_TOKEN_KEYS: "1 x" })).rejects.toThrow("at least 32 are needed");
 });

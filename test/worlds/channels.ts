@@ -21,7 +21,7 @@ export interface Channel {
   /** How many people it needs, besides the equal ones. */
   readonly people: number;
   /** Sent first; its answers are ignored. */
-  readonly before?: readonly string[] | ((people: readonly number[]) => readonly string[]);
+  before?(people: readonly number[]): readonly string[];
   steps(people: readonly number[]): readonly Sent[];
 }
 
@@ -316,7 +316,7 @@ const MOVES: readonly Channel[] = [
           "ROLLBACK",
         ),
     ),
-    before: ["SELECT name FROM customers WHERE id = 1"],
+    before: () => ["SELECT name FROM customers WHERE id = 1"],
   },
   {
     name: "an error in a cursor",
@@ -517,7 +517,7 @@ const ELSEWHERE: readonly Channel[] = [
     name: "the same question, which is about whomever a row of the reader's own names",
     role: "agent",
     people: 12,
-    before: ["UPDATE notes SET id = 5", REGISTER, REGISTER],
+    before: () => ["UPDATE notes SET id = 5", REGISTER, REGISTER],
     steps: each(
       (p) => `UPDATE notes SET id = ${p}`,
       (sql) => queries(sql, REGISTER),
@@ -559,7 +559,7 @@ const COUNTED: readonly Channel[] = [
     name: "which of two rows OFFSET leaves, where the other is counted",
     role: "agent",
     people: 6,
-    before: ["SELECT name FROM customers WHERE id = 7"],
+    before: () => ["SELECT name FROM customers WHERE id = 7"],
     steps: each(
       (p) =>
         `SELECT id FROM customers WHERE id IN (7, ${p}) ORDER BY CASE WHEN id = ${p} THEN ascii(name) ELSE 65.5 END LIMIT CASE WHEN (SELECT ${bits("name", 1)} ${from(p)}) = 0 THEN 1 ELSE 0 END OFFSET 1`,
@@ -569,7 +569,7 @@ const COUNTED: readonly Channel[] = [
     name: "a CASE over somebody else, passed over by OFFSET",
     role: "agent",
     people: 4,
-    before: ["SELECT name FROM customers WHERE id = 7"],
+    before: () => ["SELECT name FROM customers WHERE id = 7"],
     steps: each(
       (p) => `SELECT c.id, g FROM customers c, generate_series(1, 80) g WHERE c.id IN (7, ${p})
         AND g <= CASE WHEN c.id = ${p} THEN ${bits("c.name", 6)} ELSE 80 END ORDER BY c.id DESC, g OFFSET 63 LIMIT 2`,
@@ -579,7 +579,7 @@ const COUNTED: readonly Channel[] = [
     name: "a row of a counted person chosen by somebody else's value",
     role: "agent",
     people: 4,
-    before: ["SELECT name FROM customers WHERE id BETWEEN 1 AND 17"],
+    before: () => ["SELECT name FROM customers WHERE id BETWEEN 1 AND 17"],
     steps: each(
       (p) =>
         `SELECT a.id FROM customers a WHERE a.id BETWEEN 1 AND 16 AND EXISTS (SELECT FROM customers p WHERE p.id = ${p} AND a.id = 1 + ${bits("p.name", 4)})`,
@@ -589,7 +589,7 @@ const COUNTED: readonly Channel[] = [
     name: "DISTINCT ON: the row of a counted person stands before somebody else's or not",
     role: "agent",
     people: 6,
-    before: ["SELECT name FROM customers WHERE id = 7"],
+    before: () => ["SELECT name FROM customers WHERE id = 7"],
     steps: each(
       (p) =>
         `SELECT DISTINCT ON (id > 0) id FROM customers WHERE id IN (7, ${p}) ORDER BY id > 0, CASE WHEN id = ${p} THEN ascii(name) ELSE 65.5 END DESC`,
@@ -599,7 +599,7 @@ const COUNTED: readonly Channel[] = [
     name: "ties: a counted person's rank among others",
     role: "agent",
     people: 6,
-    before: ["SELECT name FROM customers WHERE id = 7"],
+    before: () => ["SELECT name FROM customers WHERE id = 7"],
     steps: each(
       (p) =>
         `SELECT id, rank() OVER (ORDER BY CASE WHEN id = ${p} THEN ascii(name) ELSE 65.5 END) FROM customers WHERE id IN (7, ${p}) ORDER BY id LIMIT 1`,
@@ -609,7 +609,7 @@ const COUNTED: readonly Channel[] = [
     name: "a refusal, where the budget is used up",
     role: "tight",
     people: 6,
-    before: ["SELECT name FROM customers WHERE id BETWEEN 7 AND 9"],
+    before: () => ["SELECT name FROM customers WHERE id BETWEEN 7 AND 9"],
     steps: each(
       (p) =>
         `SELECT id FROM customers WHERE id IN (7, ${p}) AND (id = 7 OR ${isSet("name", 1)}) ORDER BY id LIMIT 2`,
@@ -619,14 +619,14 @@ const COUNTED: readonly Channel[] = [
     name: "errors, where the budget is used up",
     role: "tight",
     people: 4,
-    before: ["SELECT name FROM customers WHERE id BETWEEN 7 AND 9"],
+    before: () => ["SELECT name FROM customers WHERE id BETWEEN 7 AND 9"],
     steps: each((p) => `SELECT get_bit('\\x00'::bytea, ${BIG} + ${bits("name")}) ${from(p)}`),
   },
   {
     name: "a row of a counted person and a join that leaves somebody out",
     role: "agent",
     people: 6,
-    before: ["SELECT name FROM customers WHERE id = 7"],
+    before: () => ["SELECT name FROM customers WHERE id = 7"],
     steps: each(
       (p) =>
         `SELECT c.id, d.id FROM customers c LEFT JOIN customers d ON d.id = ${p} AND ${isSet("d.name", 1)} WHERE c.id = 7 AND d.id IS NULL`,
@@ -639,7 +639,7 @@ const BESIDE: readonly Channel[] = [
     name: "EXCEPT of somebody else's bit, beside a counted person",
     role: "agent",
     people: 6,
-    before: ["SELECT name FROM customers WHERE id = 7"],
+    before: () => ["SELECT name FROM customers WHERE id = 7"],
     steps: each(
       (p) => `SELECT id FROM customers WHERE id = 7 EXCEPT SELECT 7 ${from(p)} AND ${isSet("name", 1)}`,
     ),
@@ -648,7 +648,7 @@ const BESIDE: readonly Channel[] = [
     name: "how many rows a counted person stands beside",
     role: "agent",
     people: 6,
-    before: ["SELECT name FROM customers WHERE id = 7"],
+    before: () => ["SELECT name FROM customers WHERE id = 7"],
     steps: each(
       (p) =>
         `SELECT id, count(*) OVER () FROM customers WHERE id = 7 OR id = ${p} AND ${isSet("name", 1)} ORDER BY id LIMIT 1`,
@@ -658,7 +658,7 @@ const BESIDE: readonly Channel[] = [
     name: "how many rows of a counted person come before an error",
     role: "unlimited",
     people: 4,
-    before: ["SELECT name FROM customers WHERE id = 1"],
+    before: () => ["SELECT name FROM customers WHERE id = 1"],
     steps: each(
       (p) => `SELECT c.id FROM generate_series(1, 4096) g LEFT JOIN customers c ON c.id IN (1, ${p})
         AND CASE WHEN c.id = ${p} THEN 1 / (g - ${bits("c.name", 12)}) < -5 ELSE true END`,
@@ -684,21 +684,21 @@ const STOPS: readonly Channel[] = [
     name: "a row past the limit of bytes",
     role: "agent",
     people: 4,
-    before: ["SELECT name FROM customers WHERE id = 1"],
+    before: () => ["SELECT name FROM customers WHERE id = 1"],
     steps: each(behindCounted(300_000)),
   },
   {
     name: "a row at which a result is truncated",
     role: "short",
     people: 4,
-    before: ["SELECT name FROM customers WHERE id = 1"],
+    before: () => ["SELECT name FROM customers WHERE id = 1"],
     steps: each(behindCounted(300_000)),
   },
   {
     name: "a row for which a budget of bytes has no room",
     role: "short",
     people: 4,
-    before: ["SELECT repeat('x', 200000) FROM customers WHERE id = 1"],
+    before: () => ["SELECT repeat('x', 200000) FROM customers WHERE id = 1"],
     steps: each(behindCounted(200_000)),
   },
 ];
@@ -712,7 +712,7 @@ const INSTEAD: readonly Channel[] = [
     role: "agent",
     people: 12,
     // The answer for customer 1, whose name begins with A, is complete, and so it is remembered.
-    before: ["UPDATE notes SET id = 1", EXPECTED, EXPECTED],
+    before: () => ["UPDATE notes SET id = 1", EXPECTED, EXPECTED],
     steps: each(
       (p) => `UPDATE notes SET id = ${p}`,
       (sql) => queries(sql, EXPECTED),

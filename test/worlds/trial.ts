@@ -75,12 +75,11 @@ export async function tryChannels(
 
 async function tryOne(
   reader: Reader,
-  { name, before = [], steps }: Channel,
+  { name, before, steps }: Channel,
   people: readonly number[],
   mostSteps: number,
 ): Promise<Trial> {
-  const first = typeof before === "function" ? before(people) : before;
-  for (const sql of first) await reader.step(query(sql));
+  for (const sql of before?.(people) ?? []) await reader.step(query(sql));
   const taken: Step[] = [];
   for (const sent of steps(people).slice(0, mostSteps)) taken.push(await reader.step(sent));
   return {

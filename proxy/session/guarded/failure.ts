@@ -102,9 +102,8 @@ export class GuardedFailure implements AnswerSteps<Frame, Failed> {
     const { head } = this.#exchange.ledger;
     if (head === undefined || !countsPeople(this.#exchange.judging.role)) return false;
     if (isOfParser(fields) || fields.get("V") !== "ERROR" || FREE.has(fields.get("C") ?? "")) return false;
-    if (this.#exchange.leg.refusal !== undefined) return false;
-    if (head.refusal !== undefined || head.quiet === true || (head.kind === "query" && head.failed))
-      return false;
+    if (this.#refusalOf(head) !== undefined) return false;
+    if (head.quiet === true || (head.kind === "query" && head.failed)) return false;
     // The client then gets our own words.
     if ("run" in head && head.run?.cut !== undefined) return false;
     return mayTouchPeople(this.#exchange, head);
@@ -162,12 +161,17 @@ export class GuardedFailure implements AnswerSteps<Frame, Failed> {
   ): Failed {
     const sqlstate = fields.get("C") ?? "XX000";
     const kept = sqlstate === CHANGED ? run?.shape.keeps : undefined;
-    const refused = head.refusal ?? this.#exchange.leg.refusal;
+    const refused = this.#refusalOf(head);
     const refusal = refused ?? kept;
     const own = this.#ownWords(fields, refused ?? run?.cut ?? kept);
     const told = run === undefined ? own : own && this.#exchange.trace.refer(own);
     this.#tell(frame, told, judged);
     return { head, run, sqlstate, told, isRefused: refusal !== undefined };
+  }
+
+  /** The refusal for which the server got a message that fails, in place of the client's. */
+  #refusalOf(head: Reply): Refusal | undefined {
+    return head.refusal ?? this.#exchange.leg.refusal;
   }
 
   /** What the client gets in place of the server's error. */

@@ -102,12 +102,14 @@ export class Trace {
     if (canaries === undefined || onCanary === undefined || people.known === looked) return;
     const marked = this.#parts.markedCanaries?.();
     for (const [namespace, identity] of people.since(looked)) {
-      const group = namesWritten(policy, catalog, namespace)
-        .map((name) => canaryKey(name, identity))
-        .map((each) => canaries.groups.get(each) ?? marked?.get(each))
-        .find((each) => each !== undefined);
+      let group: string | undefined;
+      for (const name of namesWritten(policy, catalog, namespace)) {
+        const written = canaryKey(name, identity);
+        group ??= canaries.groups.get(written) ?? marked?.get(written);
+      }
+      if (group === undefined) continue;
       const key = canaryKey(namespace, identity);
-      if (group === undefined || this.#canaries?.has(key)) continue;
+      if (this.#canaries?.has(key)) continue;
       this.#canaries ??= new Set();
       this.#canaries.add(key);
       // What waits for the disk does not leave when the session ends meanwhile.

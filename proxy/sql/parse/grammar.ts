@@ -234,6 +234,12 @@ export function stringOf(node: Node): string {
   return type === "String" ? ((body as { sval?: string }).sval ?? "") : "";
 }
 
+/** Whether a name has no schema, or that of Postgres's own objects. */
+export function isBuiltinName(names: readonly Node[]): boolean {
+  const [first] = names;
+  return names.length === 1 || (first !== undefined && stringOf(first) === "pg_catalog");
+}
+
 /** The last part of a name: of a function without its schema. */
 export function lastName(names: readonly Node[] | undefined): string {
   return (names ?? []).map(stringOf).at(-1) ?? "";

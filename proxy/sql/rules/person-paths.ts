@@ -1,13 +1,15 @@
-import type { Catalog, Relation } from "../../catalog/catalog.ts";
+import { alwaysRefersTo, type Catalog, type Relation } from "../../catalog/catalog.ts";
+import { perCatalog } from "../../catalog/per-catalog.ts";
 import type { Policy } from "../../policy/policy.ts";
-import { resolvePath } from "../../policy/subject-path.ts";
-import type { Sights } from "../sight.ts";
+import { resolvePath, type SubjectHop } from "../../policy/subject-path.ts";
+import type { Lineage } from "../lineage.ts";
+import { lineageOf } from "../sight.ts";
 import type { Given } from "./given.ts";
 import { writtenInto } from "./written-tables.ts";
 
 /*
- * A path as a subject (`ticket_id -> public.tickets.customer_id`) says whose the rows of another table are. Whoever puts a
- * row of their own under a key that such rows have would read them all as one person's.
+ * A path as a subject (`ticket_id -> public.tickets.customer_id`) says whose the rows of another table are. Users who could
+ * put a row of their own under a key that such rows have would read them all as one person's.
  */
 
 /** A table on the way from rows to their person. */
@@ -31,7 +33,7 @@ export function stepBy(given: Given, relation: Relation, column: string): PathSt
 
 /** The table whose rows lose their person when rows of this one are deleted: ON DELETE SET NULL, also behind a cascade. */
 export function losesPeople(given: Given, relation: Relation): Relation | undefined {
-  const { lost } = allPaths(given);
+  const { lost } = pathsIn(given.policy, given.catalog);
   for (const { base } of writtenInto(given.catalog, relation, undefined))
     for (const { oid } of familyOf(given, base)) {
       const from = lost.get(oid);
@@ -42,7 +44,7 @@ export function losesPeople(given: Given, relation: Relation): Relation | undefi
 
 /** Those of the relation itself, of what it is a part of, and of its parts. */
 export function stepsThrough(given: Given, relation: Relation): readonly PathStep[] {
-  const { steps } = allPaths(given);
+  const { steps } = pathsIn(given.policy, given.catalog);
   return familyOf(given, relation).flatMap(({ oid }) => steps.get(oid) ?? []);
 }
 
@@ -56,42 +58,35 @@ interface Paths {
   readonly lost: ReadonlyMap<number, Relation>;
 }
 
-const known = new WeakMap<Catalog, WeakMap<Policy, Paths>>();
-
-function allPaths({ catalog, policy, sights }: Given): Paths {
-  const ofCatalog = known.get(catalog) ?? new WeakMap<Policy, Paths>();
-  known.set(catalog, ofCatalog);
-  const paths = ofCatalog.get(policy) ?? new Collection(catalog, sights).of(policy);
-  ofCatalog.set(policy, paths);
-  return paths;
-}
-
 class Collection {
   readonly #catalog: Catalog;
-  readonly #sights: Sights;
+  readonly #lineage: Lineage;
   readonly #steps = new Map<number, readonly PathStep[]>();
   readonly #lost = new Map<number, Relation>();
 
-  constructor(catalog: Catalog, sights: Sights) {
+  constructor(policy: Policy, catalog: Catalog) {
     this.#catalog = catalog;
-    this.#sights = sights;
-  }
-
-  of(policy: Policy): Paths {
+    this.#lineage = lineageOf({ policy, catalog });
     for (const table of policy.tables.values()) {
-      const start = this.#catalog.relations.get(table.name);
+      const start = catalog.relations.get(table.name);
       if (start === undefined || table.subject === undefined) continue;
       this.#follow(start, start, table.subject, new Set());
-      const path = table.path && resolvePath(table, start, policy, this.#catalog);
-      if (path?.ok !== true) continue;
-      let [from, column] = [start, table.subject];
-      for (const { relation, key, column: next } of path.hops) {
-        const isHeld = this.#rowsOf(from).every((rows) => refersTo(rows, column, relation, key));
-        this.#step(relation.oid, { key, from, isHeld });
-        [from, column] = [relation, next];
-      }
+      const path = table.path && resolvePath(table, start, policy, catalog);
+      if (path?.ok === true) this.#walk(start, table.subject, path.hops);
     }
+  }
+
+  get paths(): Paths {
     return { steps: this.#steps, lost: this.#lost };
+  }
+
+  #walk(start: Relation, subject: string, hops: readonly SubjectHop[]): void {
+    let [from, column] = [start, subject];
+    for (const { relation, key, column: next } of hops) {
+      const isHeld = this.#rowsOf(from).every((rows) => alwaysRefersTo(rows, column, relation, key));
+      this.#step(relation.oid, { key, from, isHeld });
+      [from, column] = [relation, next];
+    }
   }
 
   /** What a foreign key writes into a column that names people: ON UPDATE CASCADE, ON DELETE SET NULL. */
@@ -99,7 +94,7 @@ class Collection {
     const place = `${relation.oid} ${column}`;
     if (seen.has(place)) return;
     seen.add(place);
-    for (const { foreignKeys } of this.#sights.takers(relation))
+    for (const { foreignKeys } of this.#lineage.takers(relation))
       for (const {
         columns,
         references,
@@ -120,7 +115,7 @@ class Collection {
   #lose(from: Relation, relation: Relation): void {
     if (this.#lost.has(relation.oid)) return;
     this.#lost.set(relation.oid, from);
-    for (const { foreignKeys } of this.#sights.takers(relation))
+    for (const { foreignKeys } of this.#lineage.takers(relation))
       for (const { references, deletedByDelete } of foreignKeys) {
         const above = this.#catalog.relationsByOid.get(references);
         if (deletedByDelete === true && above !== undefined) this.#lose(from, above);
@@ -133,17 +128,8 @@ class Collection {
 
   /** Foreign keys hold for partitions, but not for children by inheritance. */
   #rowsOf(relation: Relation): readonly Relation[] {
-    return this.#sights.takers(relation).filter(({ isPartition }) => !isPartition);
+    return this.#lineage.takers(relation).filter(({ isPartition }) => !isPartition);
   }
 }
 
-function refersTo({ foreignKeys }: Relation, column: string, to: Relation, key: string): boolean {
-  return foreignKeys.some(
-    ({ columns, references, referencedColumns, unsure }) =>
-      unsure !== true &&
-      references === to.oid &&
-      columns.length === 1 &&
-      columns[0] === column &&
-      referencedColumns[0] === key,
-  );
-}
+const pathsIn = perCatalog((policy: Policy, catalog) => new Collection(policy, catalog).paths);

@@ -60,10 +60,10 @@ function replaced({ role }: Given, { schema, name }: Relation, { key, from, isHe
   const table = relationKey(schema, name);
   return denied(
     role,
-    `role "${role.name}" may not choose ${key} of a new row of ${table}: rows of ${of} that have it would be counted as that row's person`,
+    `role "${role.name}" may not choose ${key} of a new row of ${table}: rows of ${of} that have it would be counted as that person's`,
     "budget",
     isHeld
-      ? "Delete and insert by two statements."
+      ? "Delete and insert in two statements."
       : `Leave ${key} to its default, or let ${of} refer to it by a foreign key that is valid and not deferrable.`,
   );
 }
@@ -74,7 +74,7 @@ function lost({ role }: Given, { schema, name }: Relation, from: Relation): Refu
     role,
     `role "${role.name}" may not delete from ${relationKey(schema, name)}: rows of ${of} would be nobody's afterwards`,
     "budget",
-    `A foreign key sets the column to NULL that names their person, and ${of} could be read without being counted: let the application delete, or a function under "calls:".`,
+    `A foreign key clears the column that names their person, and ${of} could then be read without being counted: delete through the application, or by a function under "calls:".`,
   );
 }
 
@@ -93,21 +93,20 @@ function changesOf(query: BoundQuery): Changes {
       return { inserts: "none", deletes: true };
     case "merge": {
       const { mergeWhenClauses = [] } = query.node as MergeStmt;
-      const all = mergeWhenClauses.map((node) => nodeOf(node)[1] as MergeWhenClause);
-      const inserts = all.filter(({ commandType }) => commandType === "CMD_INSERT");
-      // INSERT without a list of columns gives all of them.
-      const isWhole = inserts.some(({ targetList }) => targetList === undefined);
+      const actions = mergeWhenClauses.map((node) => nodeOf(node)[1] as MergeWhenClause);
+      const inserts = actions.filter(({ commandType }) => commandType === "CMD_INSERT");
       return {
-        inserts:
-          inserts.length === 0
-            ? "none"
-            : isWhole
-              ? undefined
-              : inserts.flatMap(({ targetList }) => assignedColumns(targetList)),
-        deletes: all.some(({ commandType }) => commandType === "CMD_DELETE"),
+        inserts: inserts.length === 0 ? "none" : insertedColumns(inserts),
+        deletes: actions.some(({ commandType }) => commandType === "CMD_DELETE"),
       };
     }
     default:
       return { inserts: "none", deletes: false };
   }
+}
+
+/** INSERT without a list of columns gives all of them. */
+function insertedColumns(inserts: readonly MergeWhenClause[]): Columns {
+  if (inserts.some(({ targetList }) => targetList === undefined)) return undefined;
+  return inserts.flatMap(({ targetList }) => assignedColumns(targetList));
 }

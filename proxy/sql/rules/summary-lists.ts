@@ -1,6 +1,7 @@
 import { type Relation, relationKey } from "../../catalog/catalog.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundQuery } from "../bind/bound.ts";
+import { reached } from "../lineage.ts";
 import { denied } from "./denied.ts";
 import type { Given } from "./given.ts";
 import { namedReferences } from "./summary-clauses.ts";
@@ -13,7 +14,7 @@ export function ownList(given: Given, query: BoundQuery): Refusal | undefined {
   const { role } = given;
   const list = namedReferences(query)
     .flatMap(({ source }) => (source.kind === "table" ? [source.relation] : []))
-    .find((relation) => isWritten(given, relation, new Set()));
+    .find((relation) => isWritten(given, relation));
   if (list === undefined) return undefined;
   const key = relationKey(list.schema, list.name);
   return denied(
@@ -25,13 +26,9 @@ export function ownList(given: Given, query: BoundQuery): Refusal | undefined {
 }
 
 /** Also a view of such a table. */
-function isWritten(given: Given, relation: Relation, seen: Set<number>): boolean {
-  if (seen.has(relation.oid)) return false;
-  seen.add(relation.oid);
-  const { sights, catalog } = given;
-  if (sights.takers(relation).some((taker) => sights.mayWrite(taker))) return true;
-  return (relation.lineage?.dependsOn ?? []).some(({ relation: oid }) => {
-    const base = catalog.relationsByOid.get(oid);
-    return base !== undefined && isWritten(given, base, seen);
-  });
+function isWritten({ sights, catalog }: Given, relation: Relation): boolean {
+  const below = reached([relation], ({ lineage }) =>
+    (lineage?.dependsOn ?? []).flatMap(({ relation: oid }) => catalog.relationsByOid.get(oid) ?? []),
+  );
+  return below.some((each) => sights.takers(each).some((taker) => sights.mayWrite(taker)));
 }

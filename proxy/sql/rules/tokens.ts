@@ -1,7 +1,7 @@
 import { type Role, seesClass } from "../../policy/policy.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundStatement } from "../bind/bound.ts";
-import { leavesOf } from "../tokens/documents.ts";
+import { valuesOf } from "../tokens/documents.ts";
 import { type TokenColumn, tokenColumnsOf } from "../tokens/token-columns.ts";
 import { type TokenUses, tokenUses } from "../tokens/token-uses.ts";
 import { denied } from "./denied.ts";
@@ -20,7 +20,7 @@ export function tokensIn(statement: BoundStatement, given: Given): TokenUses | u
  */
 function bareHashes({ bare }: TokenUses, { role }: Given): Refusal | undefined {
   const [found] = bare
-    .flatMap((column) => (column.form === "document" ? leavesOf(column) : [column]))
+    .flatMap(valuesOf)
     .filter(({ carried = [], className }) => carried.length > 0 && !seesClass(role, className));
   return (
     found &&
@@ -64,8 +64,7 @@ function howToFind(role: Role, token: TokenColumn): string {
 }
 
 function classesOf(column: TokenColumn): readonly string[] {
-  const columns = column.form === "document" ? leavesOf(column) : [column];
-  return columns.map(({ className }) => className);
+  return valuesOf(column).map(({ className }) => className);
 }
 
 /** The classes of whose values the proxy turns tokens back in the rows. */

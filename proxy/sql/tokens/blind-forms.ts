@@ -1,7 +1,7 @@
 import type { A_Const, A_Expr, FuncCall, Node, TypeCast } from "libpg-query";
 import type { SearchKind } from "../../tokens/blind-index.ts";
 import type { BoundStatement } from "../bind/bound.ts";
-import { nodeOf, stringOf } from "../parse/grammar.ts";
+import { isBuiltinName, lastName, nodeOf, stringOf } from "../parse/grammar.ts";
 import { plainCall } from "../rules/lookup-sides.ts";
 import type { ValueColumn } from "./documents.ts";
 import type { TokenColumns } from "./token-columns.ts";
@@ -60,7 +60,7 @@ export interface PatternCondition {
   readonly isNegated: boolean;
 }
 
-interface TokenView {
+export interface TokenView {
   readonly statement: BoundStatement;
   readonly traces: Traces;
   readonly columns: TokenColumns;
@@ -131,10 +131,9 @@ const PATTERN_SYNTAX: ReadonlySet<string> = new Set(["AEXPR_OP", "AEXPR_LIKE", "
 
 export function patternCondition(view: TokenView, body: A_Expr): PatternCondition | undefined {
   const { kind = "", name = [], lexpr, rexpr } = body;
-  const names = name.map(stringOf);
-  const symbol = names.at(-1) ?? "";
+  const symbol = lastName(name);
   if (!PATTERN_SYNTAX.has(kind) || lexpr === undefined || rexpr === undefined) return undefined;
-  if (names.length > 1 && names[0] !== "pg_catalog") return undefined;
+  if (!isBuiltinName(name)) return undefined;
   if (symbol === "@@") return wordCondition(view, lexpr, rexpr);
   const found = Object.hasOwn(PATTERN_OPERATORS, symbol) ? PATTERN_OPERATORS[symbol] : undefined;
   const token = found && columnIn(view, lexpr);

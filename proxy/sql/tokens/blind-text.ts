@@ -6,8 +6,8 @@ import type { Source } from "../parse/source.ts";
 import type { Edit } from "../verdict.ts";
 import type { ComputedSide, PatternReading } from "./blind-forms.ts";
 import type { ValueColumn } from "./documents.ts";
+import type { GivenAt } from "./given-places.ts";
 import { notUnderstood } from "./not-understood.ts";
-import type { GivenAt } from "./token-uses.ts";
 import { kindsOfParameter, lackOfPattern, type PatternSearch, type Seals } from "./value-readings.ts";
 
 /* Searches by blind indexes, as the server is sent them. An index on the same expressions serves them (docs/tokens.md). */

@@ -11,7 +11,7 @@ import type {
   TypeCast,
 } from "libpg-query";
 import { arrayValues } from "../../pg/array-text.ts";
-import { lastName, nodeOf, stringOf } from "../parse/grammar.ts";
+import { isBuiltinName, lastName, nodeOf } from "../parse/grammar.ts";
 import type { DocumentColumn, Step } from "./documents.ts";
 
 /* Ways into JSON documents, as statements write them (Postgres docs, "JSON Functions and Operators"). */
@@ -35,6 +35,9 @@ const OPERATORS: Readonly<Record<string, { readonly isText: boolean; readonly is
 const EXTRACTING = /^jsonb?_extract_path(?:_text)?$/;
 const ELEMENTS = /^jsonb?_array_elements(?:_text)?$/;
 
+/** Functions that put a value into a document. */
+export const SETTING: ReadonlySet<string> = new Set(["jsonb_set", "jsonb_set_lax", "jsonb_insert"]);
+
 /** Functions that give parts of a document, or the document, in whatever form. */
 export const PASSING: ReadonlySet<string> = new Set(
   ["json", "jsonb"]
@@ -43,7 +46,7 @@ export const PASSING: ReadonlySet<string> = new Set(
         .split(" ")
         .map((name) => `${type}_${name}`),
     )
-    .concat("jsonb_pretty", "jsonb_set", "jsonb_set_lax", "jsonb_insert"),
+    .concat("jsonb_pretty", ...SETTING),
 );
 
 /** Functions that look at nothing but the structure. */
@@ -55,8 +58,7 @@ export const STRUCTURAL: ReadonlySet<string> = new Set(
 
 /** The symbol of one of Postgres's own operators with two sides. */
 export function symbolOf({ kind, name = [] }: A_Expr): string | undefined {
-  const isOwn = name.length === 1 || (name[0] !== undefined && stringOf(name[0]) === "pg_catalog");
-  return kind === "AEXPR_OP" && isOwn ? lastName(name) : undefined;
+  return kind === "AEXPR_OP" && isBuiltinName(name) ? lastName(name) : undefined;
 }
 
 const CHANGES: ReadonlySet<string> = new Set(["||", "-", "#-"]);
@@ -131,9 +133,7 @@ function onlyCall(node: object): FuncCall | undefined {
 
 /** The name of a function that is called without a schema, or with that of Postgres's own. */
 export function builtinName({ funcname = [], func_variadic }: FuncCall): string | undefined {
-  const isOwn =
-    funcname.length === 1 || (funcname[0] !== undefined && stringOf(funcname[0]) === "pg_catalog");
-  return isOwn && func_variadic !== true ? lastName(funcname) : undefined;
+  return isBuiltinName(funcname) && func_variadic !== true ? lastName(funcname) : undefined;
 }
 
 function together(steps: readonly (Step | undefined)[]): readonly Step[] | undefined {

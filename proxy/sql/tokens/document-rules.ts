@@ -5,16 +5,16 @@ import {
   isBesideTokens,
   isChange,
   PASSING,
+  SETTING,
   STRUCTURAL,
   symbolOf,
 } from "./document-access.ts";
 import type { DocumentColumn } from "./documents.ts";
-import type { Traces } from "./token-traces.ts";
+import { asDocument, type Traces } from "./token-traces.ts";
 
 /* What operators and functions may do with documents that have tokens inside. */
 
 const JSONPATH = /^jsonb_path_(?:exists|match|query|query_array|query_first)(?:_tz)?$/;
-const CHANGING: ReadonlySet<string> = new Set(["jsonb_set", "jsonb_set_lax", "jsonb_insert"]);
 const KEYS: ReadonlySet<string> = new Set(["?", "?|", "?&"]);
 
 /** Whether a function works on a document with tokens as it would on one with values, or gives tokens as they are. */
@@ -22,7 +22,7 @@ export function mayTakeDocuments(call: FuncCall, traces: Traces): boolean {
   const { args = [] } = call;
   const [document, ...others] = args;
   const name = builtinName(call) ?? "";
-  if (CHANGING.has(name)) return args.every((arg) => !traces.holds(arg) || traces.holdsDocument(arg));
+  if (SETTING.has(name)) return args.every((arg) => !traces.holds(arg) || traces.holdsDocument(arg));
   if (document === undefined || !traces.holdsDocument(document) || others.some((arg) => traces.holds(arg)))
     return false;
   if (JSONPATH.test(name)) return isBeside(document, others[0], traces);
@@ -62,8 +62,7 @@ function contained(container: Node, given: Node, traces: Traces): "fine" | Conta
 }
 
 function documentOf(node: Node, traces: Traces): DocumentColumn | undefined {
-  const trace = traces.ofNode(node);
-  return typeof trace === "object" && trace.form === "document" ? trace : undefined;
+  return asDocument(traces.ofNode(node));
 }
 
 function isBeside(document: Node, path: Node | undefined, traces: Traces): boolean {

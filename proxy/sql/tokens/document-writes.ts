@@ -1,6 +1,6 @@
 import type { A_Expr, FuncCall, Node, TypeCast } from "libpg-query";
 import { lastName, nodeOf } from "../parse/grammar.ts";
-import { accessOf, builtinName, constantIn, pathIn, symbolOf } from "./document-access.ts";
+import { accessOf, builtinName, constantIn, pathIn, SETTING, symbolOf } from "./document-access.ts";
 import { type DocumentColumn, leadsOn, partAt } from "./documents.ts";
 import type { TokenColumn } from "./token-columns.ts";
 
@@ -13,7 +13,6 @@ export interface AssignedPart {
 export const DOCUMENT_HINT =
   "Write the whole document as a constant or a parameter, column || document, jsonb_set with a constant path and a constant or a parameter, or jsonb_build_object with constant keys.";
 
-const SETTING: ReadonlySet<string> = new Set(["jsonb_set", "jsonb_set_lax", "jsonb_insert"]);
 const BUILDING = /^jsonb?_build_(object|array)$/;
 const MAKING: ReadonlySet<string> = new Set(["to_jsonb", "to_json"]);
 

@@ -76,6 +76,11 @@ export function leadsOn(document: DocumentColumn, steps: readonly Step[]): boole
   });
 }
 
+/** The columns of the values that a column holds: itself, or those inside of its documents. */
+export function valuesOf(column: ValueColumn | DocumentColumn): readonly ValueColumn[] {
+  return column.form === "document" ? leavesOf(column) : [column];
+}
+
 /** The columns of all values inside. */
 export function leavesOf({ shape }: Pick<DocumentColumn, "shape">): readonly ValueColumn[] {
   const { leaf, keys, each } = shape;

@@ -10,10 +10,10 @@ import type { Edit } from "../verdict.ts";
 import { COMPARED_KINDS, type Reading } from "./blind-forms.ts";
 import { constantPattern, parameterPattern, patternText } from "./blind-text.ts";
 import type { DocumentColumn, ValueColumn } from "./documents.ts";
+import { type GivenAt, isSameReading, type SealedConstant, type SealedParameter } from "./given-places.ts";
 import { notUnderstood } from "./not-understood.ts";
 import { sealDocument } from "./sealed-documents.ts";
 import type { TokenColumn } from "./token-columns.ts";
-import { type GivenAt, isSameReading, type SealedConstant, type SealedParameter } from "./token-uses.ts";
 import {
   equalTexts,
   isPatternReading,

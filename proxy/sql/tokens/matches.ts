@@ -16,7 +16,7 @@ import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { BoundColumn, BoundQuery, BoundStatement, FromItem, WithQuery } from "../bind/bound.ts";
 import { type Body, forEachChild, nodeOf, stringOf, visitNode } from "../parse/grammar.ts";
 import type { TokenColumn, TokenColumns } from "./token-columns.ts";
-import { Traces } from "./token-traces.ts";
+import { asColumn, Traces } from "./token-traces.ts";
 import { mostTokens, type Seals } from "./value-readings.ts";
 
 /**
@@ -83,7 +83,7 @@ class Matches {
   }
 
   #note(what: string, trace: TokenColumn | "null" | undefined): void {
-    const column = typeof trace === "object" ? trace : undefined;
+    const column = asColumn(trace);
     if (column === undefined || mostTokens(column, this.#seals) > 1) this.#found ??= { what, column };
   }
 

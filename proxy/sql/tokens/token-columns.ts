@@ -1,4 +1,5 @@
-import type { Catalog, Column, ColumnOrigin, Relation } from "../../catalog/catalog.ts";
+import type { Column, ColumnOrigin, Relation } from "../../catalog/catalog.ts";
+import { perCatalog } from "../../catalog/per-catalog.ts";
 import { formIn, holdsTokens, maskedType } from "../../policy/against-catalog.ts";
 import { holdsDocuments } from "../../policy/documents-against-catalog.ts";
 import type { Policy } from "../../policy/policy.ts";
@@ -174,18 +175,10 @@ const TOKENLESS: ReadonlySet<string> = new Set(["B", "D", "N", "T"]);
 const NO_COLUMNS: ReadonlySet<number> = new Set();
 const NONE: ReadonlyMap<number, TokenColumn> = new Map();
 
-const made = new WeakMap<Policy, WeakMap<Catalog, TokenColumns>>();
+const sharedColumns = perCatalog((policy: Policy, catalog) => new TokenColumns({ policy, catalog }));
 
 /** Undefined if the policy stores no class as tokens. */
 export function tokenColumnsOf(scope: Pick<Scope, "policy" | "catalog">): TokenColumns | undefined {
   const { policy, catalog } = scope;
-  if (policy.tokenCanary === undefined) return undefined;
-  const byCatalog = made.get(policy) ?? new WeakMap<Catalog, TokenColumns>();
-  made.set(policy, byCatalog);
-  let known = byCatalog.get(catalog);
-  if (known === undefined) {
-    known = new TokenColumns({ policy, catalog });
-    byCatalog.set(catalog, known);
-  }
-  return known;
+  return policy.tokenCanary === undefined ? undefined : sharedColumns(policy, catalog);
 }

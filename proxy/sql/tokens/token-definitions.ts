@@ -12,7 +12,6 @@ import type {
   Node,
   RangeVar,
   SelectStmt,
-  TypeCast,
   ViewStmt,
 } from "libpg-query";
 import { type Catalog, relationsNamed } from "../../catalog/catalog.ts";
@@ -21,6 +20,7 @@ import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import { forEachNamedRelation, type NamedRelation, someNamedRelation } from "../parse/named-relations.ts";
 import { forbiddenIndex } from "./blind-definitions.ts";
+import { withoutCasts } from "./blind-forms.ts";
 import type { TokenColumns } from "./token-columns.ts";
 
 /*
@@ -280,29 +280,19 @@ function presets({ constraints = [], raw_default }: ColumnDef, isNothing: (node:
 }
 
 function isNull(node: Node): boolean {
-  const [type, body] = nodeOf(node);
-  if (type === "TypeCast")
-    return (body as TypeCast).arg !== undefined && isNull((body as TypeCast).arg as Node);
+  const [type, body] = nodeOf(withoutCasts(node));
   return type === "A_Const" && (body as A_Const).isnull === true;
 }
 
 /** `'{}'` or `'[]'`, with casts. */
 function isEmptyDocument(node: Node): boolean {
-  const [type, body] = nodeOf(node);
-  if (type === "TypeCast") {
-    const { arg } = body as TypeCast;
-    return arg !== undefined && isEmptyDocument(arg);
-  }
+  const [type, body] = nodeOf(withoutCasts(node));
   return type === "A_Const" && /^\s*(?:\{\s*\}|\[\s*\])\s*$/.test((body as A_Const).sval?.sval ?? "");
 }
 
 /** `USING email::text`. */
 function isColumnItself(node: Node, column: string): boolean {
-  const [type, body] = nodeOf(node);
-  if (type === "TypeCast") {
-    const { arg } = body as TypeCast;
-    return arg !== undefined && isColumnItself(arg, column);
-  }
+  const [type, body] = nodeOf(withoutCasts(node));
   const { fields = [] } = body as { fields?: Node[] };
   return type === "ColumnRef" && fields.length === 1 && stringOf(fields[0] as Node) === column;
 }

@@ -12,7 +12,7 @@ import type {
 } from "libpg-query";
 import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement, Output } from "../bind/bound.ts";
 import { isStar } from "../bind/outputs.ts";
-import { lastName, nodeOf, stringOf } from "../parse/grammar.ts";
+import { isBuiltinName, lastName, nodeOf } from "../parse/grammar.ts";
 import { someObject } from "../parse/tree.ts";
 import { type Access, accessOf, expanded, isChange, isEach, PASSING } from "./document-access.ts";
 import { type DocumentColumn, partAt } from "./documents.ts";
@@ -390,8 +390,7 @@ const GATHERING: ReadonlySet<string> = new Set(
 );
 
 export function gathers(call: object): boolean {
-  const { funcname = [] } = call as { funcname?: Node[] };
-  return GATHERING.has(funcname.map(stringOf).at(-1) ?? "");
+  return GATHERING.has(lastName((call as FuncCall).funcname));
 }
 
 /** The expressions at one position of all rows of VALUES. */
@@ -408,7 +407,11 @@ function common(traces: readonly Trace[]): Trace {
   return more.every((trace) => trace?.associated === first.associated) ? first : undefined;
 }
 
-function asDocument(trace: Trace | "elsewhere"): DocumentColumn | undefined {
+export function asColumn(trace: Trace): TokenColumn | undefined {
+  return typeof trace === "object" ? trace : undefined;
+}
+
+export function asDocument(trace: Trace | "elsewhere"): DocumentColumn | undefined {
   return typeof trace === "object" && trace.form === "document" ? trace : undefined;
 }
 
@@ -425,10 +428,7 @@ export function isPlainCast(typeName: TypeName | undefined, of: Trace): boolean 
 function isPlainType(typeName: TypeName | undefined, types: ReadonlySet<string>): boolean {
   const { names = [], typmods = [], arrayBounds = [] } = typeName ?? {};
   if (typmods.length > 0 || arrayBounds.length > 0) return false;
-  return (
-    (names.length === 1 || names[0] === undefined || stringOf(names[0]) === "pg_catalog") &&
-    types.has(names.map(stringOf).at(-1) ?? "")
-  );
+  return isBuiltinName(names) && types.has(lastName(names));
 }
 
 /** A cast that leaves a document, or the text of one, as it is. */

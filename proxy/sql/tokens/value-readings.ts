@@ -9,7 +9,7 @@ import {
 import { looksLikeToken } from "../../tokens/sealed.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { COMPARED_KINDS, offers, PATTERN_KINDS, type PatternReading, type Reading } from "./blind-forms.ts";
-import { leavesOf, type ValueColumn } from "./documents.ts";
+import { type ValueColumn, valuesOf } from "./documents.ts";
 import { type Seal, tokenGiven } from "./sealed-documents.ts";
 import type { TokenColumn } from "./token-columns.ts";
 
@@ -35,8 +35,7 @@ export interface Seals extends Seal {
 
 /** How many tokens a value of the column, or one inside of its documents, may have. */
 export function mostTokens(column: TokenColumn, seals: Seals): number {
-  const columns = column.form === "document" ? leavesOf(column) : [column];
-  return Math.max(1, ...columns.map((each) => seals.tokensOf(each)));
+  return Math.max(1, ...valuesOf(column).map((each) => seals.tokensOf(each)));
 }
 
 export function isPatternReading(reading: Reading): reading is PatternReading {

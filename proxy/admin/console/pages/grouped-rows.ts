@@ -4,22 +4,23 @@ export interface Group<T> {
   readonly newest: T;
   readonly oldest: T;
   readonly count: number;
+  /** In the order of the list. */
+  readonly all: readonly T[];
 }
 
 /** Draws together what has the same key; each group stands where its newest stood. */
 export function grouped<T>(items: readonly T[], keyOf: (item: T) => string): readonly Group<T>[] {
-  const groups = new Map<string, Group<T>>();
+  const groups = new Map<string, [T, ...T[]]>();
   for (const item of items) {
     const key = keyOf(item);
     const known = groups.get(key);
-    groups.set(
-      key,
-      known === undefined
-        ? { newest: item, oldest: item, count: 1 }
-        : { ...known, oldest: item, count: known.count + 1 },
-    );
+    if (known === undefined) groups.set(key, [item]);
+    else known.push(item);
   }
-  return [...groups.values()];
+  return [...groups.values()].map((all) => {
+    const [newest] = all;
+    return { newest, oldest: all.at(-1) ?? newest, count: all.length, all };
+  });
 }
 
 /** Draws together only what follows each other: the order of the list stays. */

@@ -28,7 +28,7 @@ export function statementTable(caption: string, statements: readonly SeenStateme
       { head: "ms", kind: "number" },
       { head: "Session" },
     ],
-    runs(statements)
+    inARow(statements, sameWords)
       .slice(0, SHOWN)
       .map((run) => {
         const { newest: one, oldest } = run;
@@ -54,26 +54,13 @@ export function statementTable(caption: string, statements: readonly SeenStateme
   );
 }
 
-/** What was run again and again: people of several runs may be the same, so there is no sum of them. */
-interface Run extends Group<SeenStatement> {
-  readonly all: readonly SeenStatement[];
-}
-
-function runs(statements: readonly SeenStatement[]): readonly Run[] {
-  let from = 0;
-  return inARow(statements, sameWords).map((group) => {
-    const all = statements.slice(from, from + group.count);
-    from += group.count;
-    return { ...group, all };
-  });
-}
-
 function sameWords(one: SeenStatement): string {
   const { session, user, account, statement, decision, sqlstate, rule, masked } = one;
   return JSON.stringify([session, user, account, statement, decision, sqlstate, rule, masked]);
 }
 
-function each({ all, count }: Run, figure: (one: SeenStatement) => number): string {
+/** People of several runs may be the same, so there is no sum of them. */
+function each({ all, count }: Group<SeenStatement>, figure: (one: SeenStatement) => number): string {
   const figures = all.map(figure);
   const [least, most] = [Math.min(...figures), Math.max(...figures)];
   if (count === 1) return number(most);
