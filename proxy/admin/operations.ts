@@ -342,7 +342,7 @@ async function explainStatement(question: Question, parts: OperationsParts): Pro
   if ("problem" in who) return { ok: false, ...who };
   const { user, role } = who;
   const person = question.person ? { name: question.person, claims: [] } : undefined;
-  const nobody = personProblem({ policy, account: role, person });
+  const nobody = personProblem({ policy, account: role, user, person });
   if (nobody !== undefined) return { ok: false, problem: nobody, hint: "" };
   try {
     const live = await parts.catalogs.of(database);

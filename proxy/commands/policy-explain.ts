@@ -67,7 +67,7 @@ async function answer(question: ExplainArguments, policies: PolicySet): Promise<
       : [role.hint];
     return complain([`${role.message} (${role.sqlstate})`, ...hints.filter((hint) => hint !== undefined)], 1);
   }
-  const nobody = personProblem({ policy, account: role, person: question.person });
+  const nobody = personProblem({ policy, account: role, user, person: question.person });
   if (nobody !== undefined) return complain([`--person: ${nobody}`], 1);
   const catalogs = new Catalogs({ connection: controlConnection(control.upstream), probeSeconds: 3600 });
   try {

@@ -212,7 +212,7 @@ function refuseClosed(policy: Policy, catalog: Catalog, place: Place): void {
 function refuseNobody(test: TestEntry, policy: Policy, place: Place): void {
   const account = roleFor(policy, test.as, test.from ?? "127.0.0.1");
   if (isRefusal(account)) return;
-  const problem = personProblem({ policy, account, person: personIn(test) });
+  const problem = personProblem({ policy, account, user: test.as, person: personIn(test) });
   if (problem !== undefined) throw new Unfit(place, problem, "Name the application under as.");
 }
 

@@ -89,6 +89,13 @@ export interface Statement {
    * Infinity: of any number. Zero: of those who are counted by its rows, as long as these reach the client.
    */
   readonly copies?: number;
+  /** For a watched role: these are one person, however many rows it writes. */
+  readonly copiesOne?: true;
+  /**
+   * For a watched role: the one row that it reads or writes, by its key. What it stores of it is free for readers who were shown
+   * that row before.
+   */
+  readonly row?: PinnedPerson;
   /** For a watched role: some of what it stores outlives a rollback. */
   readonly isForGood?: true;
   /** For a watched role: it stores values of the client's and reads none, so its errors quote what the client has sent. */

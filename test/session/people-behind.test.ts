@@ -323,6 +323,15 @@ test("each person has their own budget, and those who are not named share one", 
   await client.end();
 });
 
+test("the application's own user is nobody behind it, whatever wildcard its role has", async () => {
+  sluice.setPolicy(POLICY.replace("users: [helpdesk_app]", 'users: ["helpdesk_*"]'));
+  const client = await sluice.connect("helpdesk_app");
+  expect(
+    await chargedFor(client, ["SET app.agent = 'helpdesk_app'", "?", "SET app.agent = 'anna'", "?"]),
+  ).toEqual(["unnamed", "anna"]);
+  await client.end();
+});
+
 test("unnamed: refuse shows nobody, and refuses nothing else", async () => {
   const client = await sluice.connect("cleo");
   await expect(client.query("SELECT name FROM customers WHERE id = 1")).rejects.toMatchObject({
@@ -347,5 +356,34 @@ test("a person who is suspended is stopped in the application, and nobody else",
   expect((await ask("ben")).rows.length).toBe(1);
   suspended.clear();
   expect((await ask("anna")).rows.length).toBe(1);
+  await client.end();
+});
+
+test("who is suspended writes and defines nothing either, also right behind the name and with schemas named", async () => {
+  const client = await sluice.connect("helpdesk_app");
+  suspended.set("anna", { user: "anna", why: "a test", by: "officer", at: Date.now() });
+  for (const sql of [
+    "UPDATE public.tickets SET id = id WHERE id = 1",
+    "DELETE FROM public.customers WHERE id = -1",
+    "INSERT INTO public.visits VALUES ('ben')",
+    "COPY public.visits FROM STDIN",
+    "SELECT count(*) FROM public.customers",
+    "DECLARE c CURSOR WITH HOLD FOR SELECT name FROM public.customers",
+    "LOCK TABLE public.customers",
+  ]) {
+    await client.query("SET app.agent = 'anna'");
+    await expect(client.query(sql), sql).rejects.toMatchObject({ message: '"anna" is suspended' });
+    await expect(client.query({ text: sql, name: sql.slice(0, 20) }), sql).rejects.toMatchObject({
+      message: '"anna" is suspended',
+    });
+  }
+  await expect(client.query("DROP TABLE public.visits")).rejects.toMatchObject({ code: "42501" });
+  await client.query("SET app.agent = 'ben'");
+  await client.query("UPDATE public.tickets SET id = id WHERE id = 1");
+  const writers = () =>
+    sluice.events.flatMap((event) =>
+      event.kind === "statement" && event.statement.startsWith("UPDATE") ? [event.user] : [],
+    );
+  await expect.poll(writers).toEqual(["anna", "anna", "ben"]);
   await client.end();
 });

@@ -18,6 +18,9 @@ test.each([
   ["SELECT 1 /*action='show',controller='tickets',user='ben'*/", "ben"],
   ["SELECT 1 /*application:Desk,controller:tickets,user:anna*/", "anna"],
   ["SELECT 1 -- user='anna'", "anna"],
+  // Colleagues with one family name.
+  ["SELECT 1 /*application:Desk,user:Ng, Alice,line:a.rb:12*/", "Ng, Alice"],
+  ["SELECT 1 /*user:Ng, Bob*/", "Ng, Bob"],
   ["SELECT 1 /*user='anna'*/ /*user='anna'*/", "anna"],
   ["SELECT 1 /* note */ /*user='anna'*/", "anna"],
   ["SELECT $$ a $$ /*user='anna'*/", "anna"],
@@ -71,5 +74,22 @@ test("the first source that says something names the person, and a doubt names n
   expect(from({ "request.jwt.claims": '{"user":{}}', role: "cleo" })).toBe("cleo");
   expect(from({ application_name: "helpdesk/anna" })).toBe("anna");
   expect(from({ application_name: "psql", role: "none" })).toBeUndefined();
+  // Rounded, they would be one.
+  for (const sub of ["9007199254740993", "1e400", "1.5"])
+    expect(from({ "request.jwt.claims": `{"user":{"sub":${sub}}}`, role: "cleo" })).toBeUndefined();
   expect(from({ "app.agent": "a\nb", role: "cleo" })).toBeUndefined();
+});
+
+test("an application_name names whom it named before the server replaced and cut it", () => {
+  const from = (application_name: string) =>
+    personBehind([{ kind: "application_name", pattern: /^(?:helpdesk\/(.+))$/u }, { kind: "role" }], {
+      settings: new Map(Object.entries({ application_name, role: "cleo" })),
+      comments: [],
+    });
+  expect(from(String.raw`helpdesk/zo\xc3\xab`)).toBe("zoë");
+  expect(from(String.raw`helpdesk/zo\xeb`)).toBe(String.raw`zo\xeb`);
+  expect(from(`helpdesk/${"a".repeat(53)}`)).toBe("a".repeat(53));
+  // Others may be called so as well.
+  expect(from(`helpdesk/${"a".repeat(54)}`)).toBeUndefined();
+  expect(from("helpdesk/zo??")).toBeUndefined();
 });

@@ -34,11 +34,16 @@ export interface AskedPerson {
 }
 
 /** Why no person with this name can be behind the user; undefined if there may be one. */
-export function personProblem({ policy, account, person }: Pick<Asker, "policy" | "account" | "person">) {
+export function personProblem({
+  policy,
+  account,
+  user,
+  person,
+}: Pick<Asker, "policy" | "account" | "user" | "person">) {
   if (person === undefined) return undefined;
   const { name, peopleBehind, actsAs } = account;
   if (peopleBehind === undefined) return `role "${name}" has no people_behind: nobody is behind its users`;
-  if (calledIn(policy, account, person.name) === undefined)
+  if (calledIn(policy, account, user, person.name) === undefined)
     return "nobody behind an application can be called so";
   if (person.claims.length > 0 && actsAs?.kind !== "claim")
     return `role "${name}" gives no roles by a claim: acts_as: { claim: …, roles: … }`;
@@ -73,8 +78,8 @@ export async function explained(
   return explain(verdict, sighted, who, who === user ? undefined : user);
 }
 
-function personOf({ policy, account, person }: Asker) {
-  const name = person && calledIn(policy, account, person.name);
+function personOf({ policy, account, user, person }: Asker) {
+  const name = person && calledIn(policy, account, user, person.name);
   return person === undefined || name === undefined ? undefined : { name, values: person.claims };
 }
 

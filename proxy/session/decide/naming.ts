@@ -6,6 +6,7 @@ import { UNREAD } from "../../sql/watched-text.ts";
 import { parameterStatus } from "../../wire/backend-messages.ts";
 import type { Outbox } from "../../wire/outbox.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
+import type { Established } from "../context/established.ts";
 import type { SessionParts } from "../context/parts.ts";
 import type { Claim } from "../person/claims.ts";
 import { calledIn, type Person, saidBehind } from "../person/person.ts";
@@ -18,6 +19,7 @@ export type Protocol = "simple" | "extended";
 
 /** What names people in a session. */
 export interface NamingParts {
+  readonly established: Pick<Established, "user">;
   readonly judging: Pick<Judging, "account" | "policy">;
   readonly certainty: Pick<Certainty, "known">;
   readonly parts: Pick<SessionParts, "claims">;
@@ -46,8 +48,9 @@ export class Naming {
   personOf(judged: Judged, by: Protocol): Person | undefined {
     const said = this.#said(judged, by);
     const person = said === undefined ? undefined : this.#personIn(said);
-    const { policy, account } = this.#parts.judging;
-    const name = person && calledIn(policy, account, person.name);
+    const { judging, established } = this.#parts;
+    const { policy, account } = judging;
+    const name = person && calledIn(policy, account, established.user, person.name);
     return person === undefined || name === undefined ? undefined : { ...person, name };
   }
 

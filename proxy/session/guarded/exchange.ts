@@ -34,7 +34,7 @@ export class Exchange extends SessionState<Reply> {
     this.acting =
       judging.account.actsAs === undefined
         ? undefined
-        : new Acting({ judging, parts, ledger, toClient, wake });
+        : new Acting({ established, judging, parts, ledger, toClient, wake });
   }
 
   /** A message of the extended protocol, ours or the client's as it came. */

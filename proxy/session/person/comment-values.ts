@@ -12,7 +12,8 @@ export function commentValues(comment: string, key: string): readonly string[] {
   if (quoted !== undefined) return valuesOf(quoted, key);
   const metabase = /^\s*Metabase::\s+(.*)$/s.exec(body)?.[1];
   if (metabase !== undefined) return valuesOf(pairs(metabase, /([^\s:]+):\s+(\S+)/g), key);
-  return valuesOf(pairs(body, /(?:^|,)\s*([^\s:,]+):([^,]*)/g), key);
+  // These write a comma within a value as it is: `user:Ng, Alice`.
+  return valuesOf(pairs(body, /(?:^|,)\s*([^\s:,]+):(.*?)(?=,\s*[^\s:,]+:|$)/gs), key);
 }
 
 type Pair = readonly [key: string, value: string];

@@ -51,10 +51,8 @@ function saidBy(source: PersonSource, { settings, comments }: Evidence): Said {
   switch (source.kind) {
     case "setting":
       return source.path === undefined ? { name: value } : atPath(value, source.path);
-    case "application_name": {
-      const [, name] = source.pattern.exec(value) ?? [];
-      return name === undefined || name === "" ? undefined : { name };
-    }
+    case "application_name":
+      return inApplicationName(value, source.pattern);
     case "role":
       return value === "none" ? undefined : { name: value };
   }
@@ -81,7 +79,36 @@ function saidInComments(comments: readonly string[], key: string): Said {
   return name === undefined ? undefined : { name };
 }
 
-/** A text or a number in a JSON object; a setting that holds something else is in doubt. */
+/**
+ * The server keeps ASCII alone: it writes other bytes as \xc3, before version 16 as a question mark, and cuts what is
+ * longer than its names (Postgres docs, "application_name"). What it has cut or replaced may have been two names.
+ */
+function inApplicationName(value: string, pattern: RegExp): Said {
+  const said = unescaped(value);
+  const [, name] = pattern.exec(said) ?? [];
+  if (name === undefined || name === "") return undefined;
+  // A character of several bytes is cut as a whole.
+  const isCut = Buffer.byteLength(said) >= LONGEST_SERVER_NAME - (said === value ? 0 : 3);
+  return isCut || name.includes("?") ? "doubt" : { name };
+}
+
+/** NAMEDATALEN - 1 bytes. */
+const LONGEST_SERVER_NAME = 63;
+
+/** What was UTF-8, if it was. */
+function unescaped(value: string): string {
+  if (!value.includes("\\x")) return value;
+  const bytes = value.replace(/\\x([0-9a-f]{2})/g, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.from(bytes, "latin1"));
+  } catch {
+    return value;
+  }
+}
+
+/** A text or a whole number in a JSON object; a setting that holds something else is in doubt. */
 function atPath(value: string, path: readonly string[]): Said {
   let at: unknown;
   try {
@@ -94,7 +121,8 @@ function atPath(value: string, path: readonly string[]): Said {
     at = (at as Readonly<Record<string, unknown>>)[key];
   }
   if (typeof at === "string" && at !== "") return { name: at };
-  return typeof at === "number" ? { name: String(at) } : "doubt";
+  // Of numbers that JSON's reader rounds, two people would be one.
+  return Number.isSafeInteger(at) ? { name: String(at) } : "doubt";
 }
 
 /**
@@ -112,13 +140,14 @@ export function nameIn(text: string): string | undefined {
 
 /**
  * Who is meant by a name: one person may have other names in applications than as a user. Undefined: nobody, as of the
- * application's own users. On record such a person would be the application itself.
+ * application's own users, of whom `user` is one. On record such a person would be the application itself.
  */
-export function calledIn(policy: Policy, account: Role, text: string): string | undefined {
+export function calledIn(policy: Policy, account: Role, user: string, text: string): string | undefined {
   const called = nameIn(text);
   if (called === undefined) return undefined;
   const name = policy.people.get(called) ?? called;
-  return account.users.some((user) => user.exact && user.text === name) ? undefined : name;
+  const isOwn = name === user || account.users.some(({ exact, text: own }) => exact && own === name);
+  return isOwn ? undefined : name;
 }
 
 /** Control and format characters, halves of a pair, unassigned ones; ends of lines; fillers that show nothing. */

@@ -13,8 +13,10 @@ import type { Established } from "../context/established.ts";
 import type { SessionParts } from "../context/parts.ts";
 import type { Judging } from "../decide/judging.ts";
 import { nobodyNamed } from "../decide/naming.ts";
+import { touchesData } from "../decide/touching.ts";
 import type { Person } from "../person/person.ts";
 import { Advance } from "./advance.ts";
+import { ofPaidRow } from "./rows-before.ts";
 
 /** Whom a statement is charged to. */
 export interface Reader {
@@ -24,6 +26,8 @@ export interface Reader {
   readonly role: Role;
   readonly account: Account;
   readonly meter: Meter;
+  /** Among those of the process. */
+  readonly key: string;
   /** How many people one row may show before it is known that they have room in the budgets. */
   readonly ahead: number;
   /** Those who have been shown before that is known, for each scope of the budgets. */
@@ -79,10 +83,15 @@ export class Readers {
     return sharedOf(this.#parts).stops.of(account, this.#parts.now());
   }
 
-  /** Why nothing of these statements may be shown: the reader is not named, suspended, or has used up a budget. */
+  /**
+   * Why these statements may not run: the reader is suspended; or they show people, and the reader is not named or has
+   * used up a budget.
+   */
   refusal(reader: Reader, shapes: readonly Statement[]): Refusal | undefined {
     const showsPeople = ({ metering, copies }: Statement) => metering !== undefined || copies !== undefined;
-    return shapes.some(showsPeople) ? this.stopped(reader) : undefined;
+    if (shapes.some(showsPeople)) return this.stopped(reader);
+    const isConcerned = (shape: Statement) => touchesData(shape) || shape.kind === "definition";
+    return shapes.some(isConcerned) ? this.suspended(reader) : undefined;
   }
 
   /** Whether a budget that is used up stops them, and does not only tell of it. */
@@ -118,6 +127,17 @@ export class Readers {
     return hasRoom && this.stops(reader) ? refusalOf(grant, reader.account) : this.usedUp(reader, grant);
   }
 
+  /** The statement as it counts for them: what it stores of a row that they were shown is free. */
+  due({ key }: Reader, statement: Statement, row: string | undefined): Statement {
+    if (row === undefined || statement.copies === undefined) return statement;
+    return sharedOf(this.#parts).rows.has(`${key}\0${row}`) ? ofPaidRow(statement) : statement;
+  }
+
+  /** They have been shown a row, and its person is charged to them. */
+  showed({ key }: Reader, row: string): void {
+    sharedOf(this.#parts).rows.set(`${key}\0${row}`, true);
+  }
+
   #make({ role, person: named }: Standing): Reader {
     const { database, user, address } = this.#established;
     const person = named?.name;
@@ -128,7 +148,9 @@ export class Readers {
     const meter = this.#parts.meter(account);
     const scopes = new Set<BudgetScope>(["user", ...account.windows.map(scopeOf)]);
     const advances = [...scopes].map((scope) => this.#ahead(account, scope));
-    return { person, role, account, meter, ahead: Math.min(...advances.map(({ most }) => most)), advances };
+    const key = JSON.stringify(scopeParts(account, "user"));
+    const ahead = Math.min(...advances.map(({ most }) => most));
+    return { person, role, account, meter, key, ahead, advances };
   }
 
   #ahead(account: Account, scope: BudgetScope): Ahead {
@@ -154,10 +176,16 @@ interface Shared {
   readonly alerts: BudgetAlerts;
   /** What a budget counts together: a user, a role, an address. */
   readonly advances: LRUCache<string, Advance>;
+  /** Rows that readers were shown, by their keys. */
+  readonly rows: LRUCache<string, true>;
 }
 
 /** More than people who read at one time. */
 const ADVANCES = 10_000;
+
+/** What is edited in a day, about: each takes some hundred bytes. */
+const ROWS = 20_000;
+const DAY = 24 * 3600 * 1000;
 
 const shared = new WeakMap<SessionParts, Shared>();
 
@@ -165,7 +193,12 @@ const shared = new WeakMap<SessionParts, Shared>();
 function sharedOf(parts: SessionParts): Shared {
   let known = shared.get(parts);
   if (known === undefined) {
-    known = { stops: new Stops(), alerts: new BudgetAlerts(), advances: new LRUCache({ max: ADVANCES }) };
+    known = {
+      stops: new Stops(),
+      alerts: new BudgetAlerts(),
+      advances: new LRUCache({ max: ADVANCES }),
+      rows: new LRUCache({ max: ROWS, ttl: DAY }),
+    };
     shared.set(parts, known);
   }
   return known;

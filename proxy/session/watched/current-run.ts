@@ -6,6 +6,7 @@ import { hasSource } from "../statement/described.ts";
 import { asAnswered, isSource, sourceOf } from "../statement/prepared.ts";
 import { Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
 import type { Reader } from "./charged-readers.ts";
+import { rowInText, rowOf } from "./rows-before.ts";
 import type { ShownRows } from "./shown-rows.ts";
 import { isRunRequest, type RunRequest, type WatchedRequest } from "./watched-requests.ts";
 import { type WatchedState, withCopiesOf } from "./watched-state.ts";
@@ -104,9 +105,11 @@ export class CurrentRun {
     if (request.kind === "query" && ledger.statementIndex === 0) this.#dropUnnamed();
     const index = request.kind === "query" ? ledger.statementIndex : 0;
     const own = portal === undefined ? judged.verdict.statements[index] : portal.statement;
-    const statement = own ?? UNKNOWN_STATEMENT;
+    const row = portal === undefined ? own && rowInText(judged, own) : rowOf(portal.pinned);
+    const statement = this.#state.readers.due(request.reader, own ?? UNKNOWN_STATEMENT, row);
     const counts = portal?.counts ?? { rows: 0, bytes: 0 };
     const run = new Run(judged, statement, this.shapeOf(statement), counts, request.at);
+    run.row = row;
     return this.#begun(run, request.reader);
   }
 

@@ -13,6 +13,7 @@ import type { Reader } from "./charged-readers.ts";
 import { hold, isHeld, keptForGood } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Renewal } from "./renewal.ts";
+import { rowOf } from "./rows-before.ts";
 import type { WatchedState } from "./watched-state.ts";
 
 interface ExecuteInput {
@@ -66,7 +67,9 @@ export class WatchedExecute implements RequestSteps<Frame, ExecuteInput, Execute
     if (statement !== undefined && !this.#renewal.areBare([statement], "extended")) return "unsettled";
     if (!this.#naming.isKnown(judged, "extended")) return "unsettled";
     const outside = this.#state.fencing.refusal(judged);
-    return outside === undefined ? { frame, at, name, portal, judged, shape } : new Refused(outside, judged);
+    if (outside !== undefined) return new Refused(outside, judged);
+    const due = shape && this.#state.readers.due(this.#readerOf(judged), shape, rowOf(portal?.pinned));
+    return { frame, at, name, portal, judged, shape: due };
   }
 
   reserve({ judged, shape }: ExecuteDecision): Outcome<Reader> {

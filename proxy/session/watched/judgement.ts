@@ -7,6 +7,7 @@ import type { Surroundings } from "../decide/certainty.ts";
 import type { Naming, Protocol } from "../decide/naming.ts";
 import { type ProbeMessages, probeMessages } from "../decide/probe.ts";
 import { isReadable } from "../decide/readable.ts";
+import { touchesData } from "../decide/touching.ts";
 import { settingsOf } from "../person/person.ts";
 import type { Judged, Kept } from "../statement/decision.ts";
 import type { Prepared } from "../statement/prepared.ts";
@@ -122,8 +123,10 @@ export class Judgement {
     // Before the next transaction, in which it could not be done.
     if (this.#state.remeant && ledger.isIdle) this.#looksAgain();
     const { remeant } = this.#state;
-    if (!statements.some((each) => mayHang(each) || (remeant && each.reads.length > 0))) return true;
-    if (this.#looking !== undefined || (this.#state.defined && !this.#looksAgain())) return false;
+    const isHanging = statements.some((each) => mayHang(each) || (remeant && each.reads.length > 0));
+    if (!isHanging && !this.#concernsReader(statements)) return true;
+    if (isHanging && (this.#looking !== undefined || (this.#state.defined && !this.#looksAgain())))
+      return false;
     if (certainty.known !== undefined) return true;
     if (!ledger.isSettled) {
       this.#state.flush();
@@ -136,6 +139,15 @@ export class Judgement {
     if (!this.#state.leg.isReady()) return false;
     this.#probe();
     return false;
+  }
+
+  /**
+   * Who is named goes on record, and may be suspended. A definition runs by whoever is known: some do not run in a pipeline,
+   * which a question before its Execute would begin.
+   */
+  #concernsReader(statements: readonly Statement[]): boolean {
+    const isNamed = this.#state.judging.account.peopleBehind !== undefined;
+    return isNamed && statements.some((each) => touchesData(each) && each.kind !== "definition");
   }
 
   /** Whether a column must not be added: a name may mean a temporary relation, or what the catalog does not know yet. */

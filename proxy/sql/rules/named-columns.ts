@@ -190,6 +190,20 @@ function hiddenSystemColumn(statement: BoundStatement, given: Given): Refusal | 
   return undefined;
 }
 
+/**
+ * For a watched role: where rows of people are stored, and when they were written (`max(ctid)`), follows from the lengths of
+ * their values and from who was written to.
+ */
+export function namesPlaces({ meanings }: BoundStatement, { role, sights }: Given): boolean {
+  if (role.watch !== true) return false;
+  return [...meanings.values()].some((meaning) =>
+    columnsMeant(meaning).columns.some(
+      ({ relation, source, name }) =>
+        source.kind === "system" && name !== "tableoid" && sightOf(sights, relation)?.people !== undefined,
+    ),
+  );
+}
+
 const HAVE_SYSTEM_COLUMNS: ReadonlySet<string> = new Set([
   "table",
   "partitioned",
