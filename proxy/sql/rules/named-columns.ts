@@ -4,7 +4,7 @@ import type { BoundColumn, BoundRelation, BoundStatement, FromItem } from "../bi
 import { type Body, forEachChild, stringOf, visitNode } from "../parse/grammar.ts";
 import type { ColumnSight, RelationSight } from "../sight.ts";
 import { baseColumns, columnsMeant, isCopiedInto, type NamedColumns } from "./base-columns.ts";
-import { denied, placeOfRole } from "./denied.ts";
+import { classOf, denied, placeOfRole } from "./denied.ts";
 import type { Given } from "./given.ts";
 import { namesToHold } from "./held-names.ts";
 import type { Lookup } from "./lookups.ts";
@@ -228,7 +228,7 @@ function maskedOfTarget({ role }: Given, { columns }: NamedSights): Refusal | un
       role,
       `role "${role.name}" sees ${table.key}.${sight.column.name} masked and may not use it in a write`,
       "sees",
-      `Name the row by another column, or let ${placeOfRole(role)} see the class "${sight.className ?? "of this column"}".`,
+      `Name the row by another column, or let ${placeOfRole(role)} see ${classOf(sight)}.`,
     );
   }
   return undefined;
