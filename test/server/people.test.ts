@@ -182,6 +182,19 @@ test("suspending a person stops them in every application within a second, and n
   const gone = new Promise((resolve) => psql.once("end", resolve));
   // What she has been shown before is free, so only the order can refuse it.
   for (const client of [desk, portal]) expect(await page(client, 16)).toBe(1);
+  // The operator may only know how an application calls her.
+  const named = "anna@example.com";
+  await order(suspend, named, "--why", "a test");
+  await vi.waitFor(
+    async () => expect([await page(desk, 16), await page(portal, 16)]).toEqual(["42501", "42501"]),
+    { interval: 20, timeout: 5_000 },
+  );
+  await gone;
+  await expect(connect(second, "anna")).rejects.toThrow(named);
+  await order(resume, named, "--why", "a test");
+  await vi.waitFor(async () => expect(await page(portal, 16)).toBe(1), { interval: 20, timeout: 5_000 });
+  await vi.waitFor(async () => expect(await page(desk, 16)).toBe(1), { interval: 20, timeout: 5_000 });
+
   await order(suspend, "anna", "--why", "a test");
   const ordered = performance.now();
   await vi.waitFor(
@@ -190,7 +203,6 @@ test("suspending a person stops them in every application within a second, and n
   );
   // A second is promised; a slow machine may take as long again to ask.
   expect(performance.now() - ordered).toBeLessThan(2 * SECOND);
-  await gone;
   for (const client of others) expect(await page(client, 21)).toBe(1);
   await desk.query("RESET app.agent");
   expect(await page(desk, 31)).toBe(1);
