@@ -53,7 +53,10 @@ function namesIn(policies: PolicySet): Names {
   return { others, users };
 }
 
-function firstOf<T>(names: Iterable<string> | undefined, find: (name: string) => T | undefined): T | undefined {
+function firstOf<T>(
+  names: Iterable<string> | undefined,
+  find: (name: string) => T | undefined,
+): T | undefined {
   for (const name of names ?? []) {
     const found = find(name);
     if (found !== undefined) return found;

@@ -51,6 +51,10 @@ class SessionMeter implements Meter {
     this.#counted = countedOf(store, account);
   }
 
+  get windows(): readonly BudgetWindow[] {
+    return this.#store.windows?.(this.#account) ?? this.#account.windows;
+  }
+
   charge(batch: Batch): Grant | Promise<Grant> {
     if (batch.rows === 0) return ALL;
     return this.#needsTrip(batch) ? this.#trip(batch) : ALL;

@@ -9,6 +9,16 @@ interface Stop {
   readonly refusal: Refusal;
   /** Unix time in milliseconds. */
   readonly until: number;
+  readonly limit: number;
+}
+
+interface Stopped {
+  readonly account: Account;
+  readonly windows: readonly BudgetWindow[];
+}
+
+function limitOf(windows: readonly BudgetWindow[], { rule }: BudgetWindow): number {
+  return windows.find((window) => window.rule === rule)?.limit ?? 0;
 }
 
 /** More than budgets that are used up at one time; which is forgotten is stopped again by what is read next. */
@@ -21,18 +31,19 @@ const BUDGETS = 10_000;
 export class Stops {
   readonly #known = new LRUCache<string, Stop>({ max: BUDGETS });
 
-  stop(account: Account, window: BudgetWindow, refusal: Refusal, until: number): void {
-    this.#known.set(budgetKey(account, window), { refusal, until });
+  /** `windows`: the account's, with what operators and rules have changed in them. */
+  stop({ account, windows }: Stopped, window: BudgetWindow, refusal: Refusal, until: number): void {
+    this.#known.set(budgetKey(account, window), { refusal, until, limit: limitOf(windows, window) });
   }
 
-  /** What the account is told at this time; undefined: it may go on. */
-  of(account: Account, now: number): Refusal | undefined {
+  /** What the account is told at this time; undefined: it may go on. A budget that has grown since has room again. */
+  of({ account, windows }: Stopped, now: number): Refusal | undefined {
     if (this.#known.size === 0) return undefined;
     for (const window of account.windows) {
       const key = budgetKey(account, window);
       const stop = this.#known.get(key);
       if (stop === undefined) continue;
-      if (stop.until > now) return stop.refusal;
+      if (stop.until > now && limitOf(windows, window) <= stop.limit) return stop.refusal;
       this.#known.delete(key);
     }
     return undefined;

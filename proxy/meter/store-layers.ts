@@ -1,5 +1,6 @@
 import type { Addition } from "../orders/measures.ts";
-import type { Account, Batch, CounterStore, Grant } from "./meter.ts";
+import type { BudgetWindow } from "../policy/policy.ts";
+import type { Account, Batch, CounterStore } from "./meter.ts";
 import { shareOfOwn, withMore } from "./shares.ts";
 
 /** The share of their own budgets that a tightened user keeps: enough for an ordinary day, too little for a thief. */
@@ -7,10 +8,9 @@ export const TIGHTENED_SHARE = 0.5;
 
 /** Halves the budgets of users that a rule has tightened. */
 export function withTightening(inner: CounterStore, isTightened: (user: string) => boolean): CounterStore {
-  return layer(inner, (account, batch) => {
-    if (!isTightened(account.user)) return inner.charge(account, batch);
-    return inner.charge({ ...account, windows: shareOfOwn(account.windows, TIGHTENED_SHARE) }, batch);
-  });
+  return withWindows(inner, ({ user, windows }) =>
+    isTightened(user) ? shareOfOwn(windows, TIGHTENED_SHARE) : windows,
+  );
 }
 
 /** Adds an operator's grants to users' budgets. */
@@ -18,11 +18,30 @@ export function withGrants(
   inner: CounterStore,
   grantOf: (user: string) => Addition | undefined,
 ): CounterStore {
-  return layer(inner, (account, batch) => {
-    const more = grantOf(account.user);
-    if (more === undefined) return inner.charge(account, batch);
-    return inner.charge({ ...account, windows: withMore(account.windows, more) }, batch);
+  return withWindows(inner, ({ user, windows }) => {
+    const more = grantOf(user);
+    return more === undefined ? windows : withMore(windows, more);
   });
+}
+
+/** Charges accounts by other windows. */
+function withWindows(
+  inner: CounterStore,
+  windowsOf: (account: Account) => readonly BudgetWindow[],
+): CounterStore {
+  const changed = (account: Account): Account => {
+    const windows = windowsOf(account);
+    return windows === account.windows ? account : { ...account, windows };
+  };
+  return layer(
+    inner,
+    (account, batch) => inner.charge(changed(account), batch),
+    (account) => windowsIn(inner, changed(account)),
+  );
+}
+
+function windowsIn(store: CounterStore, account: Account): readonly BudgetWindow[] {
+  return store.windows?.(account) ?? account.windows;
 }
 
 /** Reports every released row with its people as the database names them, which must not be logged. */
@@ -45,10 +64,12 @@ function speaksOfPeople({ counts = "rows", people }: Batch): boolean {
 
 function layer(
   inner: CounterStore,
-  charge: (account: Account, batch: Batch) => Promise<Grant>,
+  charge: CounterStore["charge"],
+  windows: (account: Account) => readonly BudgetWindow[] = (account) => windowsIn(inner, account),
 ): CounterStore {
   return {
     charge,
+    windows,
     usage: async (account) => inner.usage?.(account),
     get ready() {
       return inner.ready;

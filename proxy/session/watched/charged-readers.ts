@@ -73,11 +73,11 @@ export class Readers {
 
   /** Why the reader may not be shown people; undefined: they may. */
   stopped(reader: Reader): Refusal | undefined {
-    const { role, account, person } = reader;
+    const { role, account, person, meter } = reader;
     const suspended = this.suspended(reader);
     if (suspended !== undefined || this.#judging.observes) return suspended;
     if (person === undefined && role.unnamed === "refuse") return nobodyNamed(role);
-    return sharedOf(this.#parts).stops.of(account, this.#parts.now());
+    return sharedOf(this.#parts).stops.of({ account, windows: meter.windows }, this.#parts.now());
   }
 
   /**
@@ -98,12 +98,12 @@ export class Readers {
   }
 
   /** A budget has no room for what has been shown. Gives what the reader is told; undefined: they go on. */
-  usedUp({ role, account }: Reader, grant: Extract<Grant, { kind: "part" }>): Refusal | undefined {
+  usedUp({ role, account, meter }: Reader, grant: Extract<Grant, { kind: "part" }>): Refusal | undefined {
     const { now, onBudget } = this.#parts;
     const { stops, alerts } = sharedOf(this.#parts);
     if (this.stops({ role, account })) {
-      const refusal = refusalOf(grant, account);
-      stops.stop(account, grant.window, refusal, grant.freesAt);
+      const refusal = refusalOf(grant, account, { stops: "all" });
+      stops.stop({ account, windows: meter.windows }, grant.window, refusal, grant.freesAt);
       return refusal;
     }
     const text = alerts.news(account, grant, now());
