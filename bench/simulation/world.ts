@@ -166,7 +166,7 @@ export class World {
     const asked = people.slice(0, limit).map(String);
     const account = accountOf(role, { database: DATABASE, user, address });
     const meter = this.#meterOf(account, instance);
-    if (role.watch && this.#stopsOf(instance).of({ account, windows: meter.windows }, time) !== undefined) {
+    if (role.watch && this.#stopsOf(instance).of(account, meter.windows, time) !== undefined) {
       await this.#observe({ ...sip, lookups: 0 }, role, [], "refused");
       return { released: 0, stopped: "budget" };
     }
@@ -203,8 +203,7 @@ export class World {
     if (grant.kind !== "part") return asked;
     // The store tells it by the machine's clock, which virtual time has nothing to do with.
     const until = this.now + Math.max(0, grant.freesAt - Date.now());
-    const { windows } = this.#meterOf(account, instance);
-    this.#stopsOf(instance).stop({ account, windows }, grant.window, refusalOf(grant, account), until);
+    this.#stopsOf(instance).stop(account, grant.window, refusalOf(grant, account), until);
     return Math.min(asked, grant.rows + mostAhead(account.windows));
   }
 

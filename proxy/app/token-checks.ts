@@ -77,8 +77,14 @@ async function tooLong({ database, relation, name, column }: TokenPlace): Promis
 /** The definition of an index that serves searches of tokens (blind-definitions.ts). */
 const SEARCH_INDEX = "\\(split_part\\([^,]*, '[.]'::text, [0-9]+\\)|string_to_array\\(split_part";
 
+/** Of those that serve searches of values inside of documents: a value at a constant path. */
+const PATH_INDEX = (() => {
+  const path = `\\(+("[^"]+"|[a-z0-9_]+)( (->|->>|#>|#>>) ('[^']*'::text(\\[\\])?|[0-9]+)\\)+)+`;
+  return `USING [a-z]+ \\(${path}(, ${path})*\\)$`;
+})();
+
 /** Indexes on expressions of the column, or with a condition: the catalog of the proxy knows plain columns alone. */
-async function dependants({ database, relation, name }: TokenPlace): Promise<readonly string[]> {
+async function dependants({ database, relation, name, column }: TokenPlace): Promise<readonly string[]> {
   const number = relation.columns.find((column) => column.name === name)?.number;
   const { rows } = await database.query(
     `SELECT DISTINCT c.relname AS name FROM pg_catalog.pg_index i
@@ -87,7 +93,7 @@ async function dependants({ database, relation, name }: TokenPlace): Promise<rea
         AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = i.indrelid AND d.refobjsubid = $2
       WHERE i.indrelid = $1 AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
         AND pg_catalog.pg_get_indexdef(i.indexrelid) !~ $3 ORDER BY 1`,
-    [relation.oid, number, SEARCH_INDEX],
+    [relation.oid, number, column.form === "document" ? PATH_INDEX : SEARCH_INDEX],
   );
   return rows.map(
     ({ name: index }) =>

@@ -45,6 +45,8 @@ export function accessBy(options: KeyOptions, env: NodeJS.ProcessEnv): KmsAccess
 /** The ring of the options or the environment, as it is written. */
 export function ringBy(options: KeyOptions, env: NodeJS.ProcessEnv): TokenRing | Wrong {
   const file = options["token-keys-file"] ?? env.SLUICE_TOKEN_KEYS_FILE;
+  if (file === undefined && !env.SLUICE_TOKEN_KEYS)
+    return { problem: "the key ring is missing: --token-keys-file FILE, or SLUICE_TOKEN_KEYS", status: 1 };
   const text =
     file === undefined ? ({ ok: true, text: env.SLUICE_TOKEN_KEYS ?? "" } as const) : readSecretText(file);
   if (!text.ok) return { problem: text.problem, status: 1 };

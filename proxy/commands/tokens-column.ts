@@ -29,7 +29,7 @@ type Order = Turn | "verify";
 const USAGE = `usage: sluice tokens migrate|restore|rotate|verify SCHEMA.TABLE.COLUMN [options]
 
 migrate turns the values that a column holds into tokens, restore turns them back, rotate makes tokens of older keys
-into those of the active one, and verify counts what the column holds (exit status 1 if there is something else than
+into those of the active one, and verify counts what the column holds (exit status 1 if there is something other than
 tokens). Rows are changed in batches by primary key, each only if it still holds what was read: applications may go on
 writing through the proxy, and a run that was stopped at any point is begun again. Columns of "stored: digits" and
 "phone" are changed in one transaction with the table locked, before the policy is in force (--offline).

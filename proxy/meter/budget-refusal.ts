@@ -157,7 +157,7 @@ function whatStops({ what, of }: BudgetWindow): string {
   return `nothing more is ${what === "changes" ? "written" : "released"} until earlier`;
 }
 
-const NO_ONE = "Until then no one is shown; what shows no one goes on. ";
+const NO_ONE = "No one is shown until the budget has room again; what shows no one goes on. ";
 
 function meanwhile({ what, of }: BudgetWindow): string {
   if (what === "reveals")

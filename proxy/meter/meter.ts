@@ -121,8 +121,8 @@ export type Grant =
 export interface CounterStore {
   /** Counts the longest run of leading rows that fits all windows, atomically. Never rejects. */
   charge(account: Account, batch: Batch): Promise<Grant>;
-  /** The account's windows as they are now, with what operators and rules have changed in them; its own if absent. */
-  windows?(account: Account): readonly BudgetWindow[];
+  /** The budgets by which it counts an account: with an operator's grants, for one. Those of the account if left out. */
+  windowsOf?(account: Account): readonly BudgetWindow[];
   /** The current use of each window, without counting; undefined while the counters are unreachable. */
   usage?(account: Account): Promise<readonly WindowUse[] | undefined>;
   /** False while the counters are unreachable. */
@@ -135,6 +135,8 @@ export interface CounterStore {
  * no round trip.
  */
 export interface Meter {
+  /** The budgets by which it counts now, in the order of the account's own. */
+  readonly windows: readonly BudgetWindow[];
   /** Returns "all" synchronously if nothing in the batch needs a round trip. */
   charge(batch: Batch): Grant | Promise<Grant>;
   /** Counts exact lookups before their statement runs, and changed rows before they are committed. */
@@ -147,8 +149,6 @@ export interface Meter {
   /** The user's last answer to a question, if remembered; see session/statement/repeats.ts. */
   recall(question: string): string | undefined;
   remember(question: string, answer: string): void;
-  /** The windows as they are now, with what operators and rules have changed in them. */
-  readonly windows: readonly BudgetWindow[];
   /** The next notice for the client: given once when four fifths of a budget are used up. */
   takeWarning(): Refusal | undefined;
 }

@@ -7,18 +7,10 @@ import { budgetKey } from "./scopes.ts";
 /** Why a budget allows no more people for now. */
 interface Stop {
   readonly refusal: Refusal;
+  /** What the budget allowed: with more, there is room. */
+  readonly limit: number;
   /** Unix time in milliseconds. */
   readonly until: number;
-  readonly limit: number;
-}
-
-interface Stopped {
-  readonly account: Account;
-  readonly windows: readonly BudgetWindow[];
-}
-
-function limitOf(windows: readonly BudgetWindow[], { rule }: BudgetWindow): number {
-  return windows.find((window) => window.rule === rule)?.limit ?? 0;
 }
 
 /** More than budgets that are used up at one time; which is forgotten is stopped again by what is read next. */
@@ -31,19 +23,18 @@ const BUDGETS = 10_000;
 export class Stops {
   readonly #known = new LRUCache<string, Stop>({ max: BUDGETS });
 
-  /** `windows`: the account's, with what operators and rules have changed in them. */
-  stop({ account, windows }: Stopped, window: BudgetWindow, refusal: Refusal, until: number): void {
-    this.#known.set(budgetKey(account, window), { refusal, until, limit: limitOf(windows, window) });
+  stop(account: Account, window: BudgetWindow, refusal: Refusal, until: number): void {
+    this.#known.set(budgetKey(account, window), { refusal, until, limit: window.limit });
   }
 
-  /** What the account is told at this time; undefined: it may go on. A budget that has grown since has room again. */
-  of({ account, windows }: Stopped, now: number): Refusal | undefined {
+  /** What the account is told at this time; undefined: it may go on. `windows`: its budgets, with what an order changes. */
+  of(account: Account, windows: readonly BudgetWindow[], now: number): Refusal | undefined {
     if (this.#known.size === 0) return undefined;
-    for (const window of account.windows) {
+    for (const window of windows) {
       const key = budgetKey(account, window);
       const stop = this.#known.get(key);
       if (stop === undefined) continue;
-      if (stop.until > now && limitOf(windows, window) <= stop.limit) return stop.refusal;
+      if (stop.until > now && stop.limit >= window.limit) return stop.refusal;
       this.#known.delete(key);
     }
     return undefined;

@@ -1,6 +1,6 @@
 import type { Addition } from "../orders/measures.ts";
 import type { BudgetWindow } from "../policy/policy.ts";
-import type { Account, Batch, CounterStore } from "./meter.ts";
+import type { Account, Batch, CounterStore, Grant } from "./meter.ts";
 import { shareOfOwn, withMore } from "./shares.ts";
 
 /** The share of their own budgets that a tightened user keeps: enough for an ordinary day, too little for a thief. */
@@ -24,26 +24,6 @@ export function withGrants(
   });
 }
 
-/** Charges accounts by other windows. */
-function withWindows(
-  inner: CounterStore,
-  windowsOf: (account: Account) => readonly BudgetWindow[],
-): CounterStore {
-  const changed = (account: Account): Account => {
-    const windows = windowsOf(account);
-    return windows === account.windows ? account : { ...account, windows };
-  };
-  return layer(
-    inner,
-    (account, batch) => inner.charge(changed(account), batch),
-    (account) => windowsIn(inner, changed(account)),
-  );
-}
-
-function windowsIn(store: CounterStore, account: Account): readonly BudgetWindow[] {
-  return store.windows?.(account) ?? account.windows;
-}
-
 /** Reports every released row with its people as the database names them, which must not be logged. */
 export function withReadings(
   inner: CounterStore,
@@ -62,18 +42,34 @@ function speaksOfPeople({ counts = "rows", people }: Batch): boolean {
   return counts === "rows" || (counts === "price" && people.length > 0);
 }
 
+function withWindows(
+  inner: CounterStore,
+  changed: (account: Account) => readonly BudgetWindow[],
+): CounterStore {
+  const within = (account: Account): Account => {
+    const windows = changed(account);
+    return windows === account.windows ? account : { ...account, windows };
+  };
+  return layer(inner, (account, batch) => inner.charge(within(account), batch), within);
+}
+
 function layer(
   inner: CounterStore,
-  charge: CounterStore["charge"],
-  windows: (account: Account) => readonly BudgetWindow[] = (account) => windowsIn(inner, account),
+  charge: (account: Account, batch: Batch) => Promise<Grant>,
+  within = (account: Account) => account,
 ): CounterStore {
   return {
     charge,
-    windows,
+    windowsOf: (account) => windowsIn(inner, within(account)),
     usage: async (account) => inner.usage?.(account),
     get ready() {
       return inner.ready;
     },
     close: () => inner.close(),
   };
+}
+
+/** The budgets by which a store counts an account. */
+export function windowsIn(store: CounterStore, account: Account): readonly BudgetWindow[] {
+  return store.windowsOf?.(account) ?? account.windows;
 }

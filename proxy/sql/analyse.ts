@@ -9,6 +9,7 @@ import { type ParsedText, parseText } from "./parse/parse-text.ts";
 import { Source } from "./parse/source.ts";
 import { isExpected, Refused, refusalOf, wordsOf } from "./refused.ts";
 import { type Copied, peopleCopied } from "./rules/copied-values.ts";
+import { shownRow } from "./rules/pinned-people.ts";
 import { tellsPlan } from "./rules/told-plans.ts";
 import { isUnrestricted, type Scope } from "./scope.ts";
 import { sightsOf } from "./sight.ts";
@@ -16,7 +17,15 @@ import type { StageName } from "./stages.ts";
 import { refusedStatements, survey } from "./survey.ts";
 import type { Verdict } from "./verdict.ts";
 import { faultOf } from "./verify/verify.ts";
-import { countingScope, mayCopy, uncounted, watched, withCopies, withPlans } from "./watched-text.ts";
+import {
+  countingScope,
+  mayCopy,
+  uncounted,
+  watched,
+  withCopies,
+  withPlans,
+  withRows,
+} from "./watched-text.ts";
 
 /**
  * Called for each fault that the verification pass finds, such as an unqualified relation or an unplanned change. Such
@@ -128,10 +137,11 @@ function watch(
       const statement = bound[index];
       return statement !== undefined && tellsPlan(raw, statement, given);
     });
+    const rows = bound.map((statement) => shownRow(statement, given));
     const { statements, judged } = judgeAll(source, parsed.statements, bound, counting, sights);
     begin("emit");
     const verdict = watched(scope, { source, parsed, statements, edits: editsOf(source, judged) });
-    return withCopies(withPlans(verdict, plans), copies);
+    return withRows(withCopies(withPlans(verdict, plans), copies), rows);
   } catch (error) {
     if (!isExpected(error)) onLeftover(wordsOf(error));
     const verdict = withPlans(uncounted(source.text, scope, parsed), plans);

@@ -97,7 +97,8 @@ function withPlaces(places: number[], { price, ...metering }: Metered): Metering
   return { ...metering, price: { ...rest, ...(pins && { pins: pins.map((pin) => pinned(places, pin)) }) } };
 }
 
-function pinned(places: number[], { from, ...pin }: PinnedConstant): PinnedPerson {
+/** The same, with the position of its constant among those of the text. */
+export function pinned(places: number[], { from, ...pin }: PinnedConstant): PinnedPerson {
   if ("parameter" in from) return { ...pin, from };
   const index = places.indexOf(from.place);
   return { ...pin, from: { place: index < 0 ? places.push(from.place) - 1 : index } };

@@ -89,6 +89,13 @@ export interface Statement {
    * Infinity: of any number. Zero: of those who are counted by its rows, as long as these reach the client.
    */
   readonly copies?: number;
+  /** For a watched role: these are one person, however many rows it writes. */
+  readonly copiesOne?: true;
+  /**
+   * For a watched role: the one row that it reads or writes, by its key. What it stores of it is free for readers who were shown
+   * that row before.
+   */
+  readonly row?: PinnedPerson;
   /** For a watched role: some of what it stores outlives a rollback. */
   readonly isForGood?: true;
   /** For a watched role: it stores values of the client's and reads none, so its errors quote what the client has sent. */
@@ -153,7 +160,7 @@ export interface Metering {
   /** How many people each of them counts as; 1 if absent. */
   readonly cost?: number;
   /** One more field at the very end says whether the user has work with all these people: "t" or "f". */
-  readonly purpose?: true;
+  readonly purpose?: true | "of another reader";
   /** Each row is made from several people's rows, and fields at the end identify them. Then there are no `subjects`. */
   readonly groups?: Groups;
   /** What a role with a budget of people pays; absent for other roles, and if nothing can be learned. */
@@ -210,7 +217,7 @@ export interface PinnedPerson {
 export function extraFields({ metering }: Statement): number {
   if (metering === undefined) return 0;
   const { subjects, purpose, groups } = metering;
-  return subjects.length + (purpose === true ? 1 : 0) + (groups?.namespaces.length ?? 0);
+  return subjects.length + (purpose === undefined ? 0 : 1) + (groups?.namespaces.length ?? 0);
 }
 
 /** Effects on the session, applied when the statement's CommandComplete arrives. */

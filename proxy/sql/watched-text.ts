@@ -4,6 +4,7 @@ import type { Role } from "../policy/policy.ts";
 import { unrestricted } from "../policy/rules/all.ts";
 import { applyEdits, applyInOrder } from "./emit/rewrite.ts";
 import { functionsNamed, isHarmlessFunction } from "./functions.ts";
+import { pinned } from "./judge-text.ts";
 import { namesBeyond } from "./ordinals.ts";
 import { nodeOf } from "./parse/grammar.ts";
 import { type NamedRelation, someNamedRelation } from "./parse/named-relations.ts";
@@ -13,6 +14,7 @@ import { someObject } from "./parse/tree.ts";
 import { isKnownCall } from "./reads-more.ts";
 import type { Copied } from "./rules/copied-values.ts";
 import { runsText } from "./rules/kept-by-calls.ts";
+import type { PinnedConstant } from "./rules/pinned-people.ts";
 import type { Scope } from "./scope.ts";
 import { sightsOf } from "./sight.ts";
 import { relationNamed, survey, surveyParsed } from "./survey.ts";
@@ -259,22 +261,53 @@ const NO_NAMES: ReadonlySet<string> = new Set();
 /** The verdict, with how many people each of its statements copies for each row that it stores. */
 export function withCopies(verdict: Verdict, copies: readonly (Copied | undefined)[]): Verdict {
   if (copies.every((each) => each === undefined)) return verdict;
+  const places = placesOf(verdict);
   const statements = verdict.statements.map((statement, index): Statement => {
     const each = copies[index];
     if (each === undefined) return statement;
-    const { people, isForGood } = each;
+    const { people, isForGood, isOfOne, row } = each;
     const more = {
       copies: people,
       ...(people > 0 && { uncounted: true as const }),
       ...(isForGood && { isForGood: true as const }),
+      ...(isOfOne && { copiesOne: true as const }),
     };
     const { effect } = statement;
     // What it runs is looked up by its name.
     if (effect?.kind === "execute") return { ...statement, copies: people };
-    if (effect?.kind !== "prepare") return { ...statement, ...more };
+    if (effect?.kind !== "prepare")
+      return { ...statement, ...more, ...(row && { row: pinned(places, row) }) };
     return { ...statement, effect: { ...effect, inner: { ...effect.inner, ...more } } };
   });
-  return { ...verdict, statements };
+  return withPlaces({ ...verdict, statements }, places);
+}
+
+/** The verdict, with the one row that each of its statements shows together with its person. */
+export function withRows(verdict: Verdict, rows: readonly (PinnedConstant | undefined)[]): Verdict {
+  if (rows.every((row) => row === undefined)) return verdict;
+  const places = placesOf(verdict);
+  const statements = verdict.statements.map((statement, index): Statement => {
+    const row = rows[index];
+    return row !== undefined && namesPeople(statement)
+      ? { ...statement, row: pinned(places, row) }
+      : statement;
+  });
+  return withPlaces({ ...verdict, statements }, places);
+}
+
+function placesOf(verdict: Verdict): number[] {
+  return verdict.kind === "refuse" ? [] : [...(verdict.places ?? [])];
+}
+
+function withPlaces(verdict: Verdict, places: readonly number[]): Verdict {
+  return verdict.kind === "refuse" || places.length === 0 ? verdict : { ...verdict, places };
+}
+
+/** Each row that leaves tells all of its people. */
+function namesPeople({ kind, metering }: Statement): boolean {
+  if (kind !== "read" || metering === undefined) return false;
+  const { subjects, unknown, groups, price } = metering;
+  return subjects.length > 0 && unknown === 0 && groups === undefined && price?.bySize !== true;
 }
 
 /** The verdict, with plans that tell of people counted by their size. */
@@ -315,7 +348,7 @@ export function withoutColumns(verdict: Verdict): Verdict {
         effect: { ...effect, inner: withMetering(effect.inner, meteringOf(effect.inner, false)) },
       };
     });
-    known = { kind: "pass", statements };
+    known = { kind: "pass", statements, ...(verdict.places && { places: verdict.places }) };
     bare.set(verdict, known);
   }
   return known;
@@ -343,8 +376,9 @@ function inDoubt(statement: Statement, doubt: Doubt): Statement {
   const behind = inner && { effect: { ...effect, inner: inDoubt(inner, doubt) } as Effect };
   const shows = reads.length > 0 && metering === undefined && GIVES_ROWS.has(kind) && silent !== true;
   const copies = doubt === "all" && touch?.stores === true;
+  const { row: _, ...rest } = statement;
   return {
-    ...statement,
+    ...rest,
     ...(shows && BY_SIZE),
     ...(copies && { copies: Number.POSITIVE_INFINITY, uncounted: true as const }),
     ...behind,

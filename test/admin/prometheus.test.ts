@@ -69,7 +69,6 @@ afterAll(async () => {
   await prometheus?.stop();
   await Promise.all(fleet.map((sluice) => sluice.close()));
   await database?.drop();
-  await program?.remove();
 });
 
 /** As Prometheus labels them. */

@@ -41,7 +41,6 @@ beforeAll(async () => {
   thread = pathToFileURL(join(program.main, "../analyst/thread.js"));
 });
 afterAll(async () => {
-  await program.remove();
   await judged.close();
 });
 

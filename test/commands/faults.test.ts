@@ -2,14 +2,13 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { compileSluice, type Program } from "../harness/program.ts";
 
 let program: Program;
 beforeAll(async () => {
   program = await compileSluice();
 });
-afterAll(() => program.remove());
 
 function at(path: string): string {
   return JSON.stringify(pathToFileURL(join(dirname(program.main), path)).href);

@@ -1,11 +1,13 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFile, cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { copyFile, cp, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { devNull, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
+import { inject } from "vitest";
 import type { Threads } from "../../proxy/app/compose.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -15,14 +17,35 @@ export interface Program {
   readonly main: string;
   /** For a Sluice that otherwise runs from its sources. */
   readonly threads: Threads;
-  remove(): Promise<void>;
 }
 
-export async function compileSluice(): Promise<Program> {
-  // Inside the project, so that the compiled program finds its dependencies.
-  const cache = join(ROOT, "node_modules/.cache");
-  await mkdir(cache, { recursive: true });
-  const folder = await mkdtemp(join(cache, "sluice-program-"));
+let compiled: Promise<Program> | undefined;
+
+/** Compiled once in a test run, or once by each of its workers that asks meanwhile: it takes some six seconds of a processor. */
+export function compileSluice(): Promise<Program> {
+  compiled ??= compileInto(join(inject("programFolder"), "compiled"));
+  return compiled;
+}
+
+async function compileInto(folder: string): Promise<Program> {
+  if (!existsSync(folder)) {
+    const own = await mkdtemp(`${folder}.`);
+    await compile(own);
+    // Another worker may have been faster.
+    await rename(own, folder).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
+    });
+  }
+  return {
+    main: join(folder, "dist/main.js"),
+    threads: {
+      analyst: pathToFileURL(join(folder, "dist/analyst/thread.js")),
+      leaks: pathToFileURL(join(folder, "dist/app/leak-thread.js")),
+    },
+  };
+}
+
+async function compile(folder: string): Promise<void> {
   await copyFile(join(ROOT, "package.json"), join(folder, "package.json"));
   const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
   const project = join(ROOT, "tsconfig.build.json");
@@ -38,14 +61,6 @@ export async function compileSluice(): Promise<Program> {
   // The build script does the same.
   for (const asset of ["admin/console/assets", "audit/evidence/verify.mjs"])
     await cp(join(ROOT, "proxy", asset), join(folder, "dist", asset), { recursive: true });
-  return {
-    main: join(folder, "dist/main.js"),
-    threads: {
-      analyst: pathToFileURL(join(folder, "dist/analyst/thread.js")),
-      leaks: pathToFileURL(join(folder, "dist/app/leak-thread.js")),
-    },
-    remove: () => rm(folder, { recursive: true, force: true }),
-  };
 }
 
 export interface ProgramOptions {

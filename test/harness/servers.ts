@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, rm, statfs } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rm, statfs } from "node:fs/promises";
 import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis } from "ioredis";
@@ -15,6 +15,8 @@ declare module "vitest" {
     readonly redisUrl: string;
     /** Folder with the run's templates of data folders: see data-templates.ts. */
     readonly postgresTemplates: string;
+    /** Where the run's compiled program is: see program.ts. */
+    readonly programFolder: string;
     /** The number of logical databases of that Redis. */
     readonly redisDatabases: number;
   }
@@ -29,13 +31,14 @@ interface Provided {
 /** Provides real servers for the whole test run: started once, stopped at its end. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const templates = await serverFolder();
+  const programs = await programFolder();
   const started = await Promise.allSettled([providePostgres(), provideRedis()]);
   const [postgres, redis] = started;
   const stop = async () => {
     await Promise.all(
       started.map((server) => (server.status === "fulfilled" ? server.value.stop() : undefined)),
     );
-    await rm(templates, { recursive: true, force: true });
+    for (const folder of [templates, programs]) await rm(folder, { recursive: true, force: true });
   };
   if (postgres.status === "rejected" || redis.status === "rejected") {
     await stop();
@@ -44,10 +47,18 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await createRoles(postgres.value.url);
   project.provide("postgresUri", postgres.value.url);
   project.provide("postgresTemplates", templates);
+  project.provide("programFolder", programs);
   project.provide("redisUrl", redis.value.url);
   project.provide("redisDatabases", await countDatabases(redis.value.url));
   console.log(`Postgres: ${postgres.value.way}\nRedis: ${redis.value.way}`);
   return stop;
+}
+
+/** Inside the project, so that the compiled program finds its dependencies. */
+async function programFolder(): Promise<string> {
+  const cache = join(import.meta.dirname, "../../node_modules/.cache");
+  await mkdir(cache, { recursive: true });
+  return mkdtemp(join(cache, "sluice-program-"));
 }
 
 /** A folder that the server's own user can reach, even if we are root; in memory if there is room. */

@@ -26,7 +26,6 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await database?.drop();
-  await program?.remove();
 });
 
 async function start(...flags: readonly string[]): Promise<RunningProgram> {

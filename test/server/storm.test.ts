@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { runLoad } from "../../bench/storm/load.ts";
 import { runStorm } from "../../bench/storm/run.ts";
 import { compileSluice, type Program } from "../harness/program.ts";
@@ -8,7 +8,6 @@ let program: Program;
 beforeAll(async () => {
   program = await compileSluice();
 });
-afterAll(() => program?.remove());
 
 /** A breath of `npm run storm`, whose clients know the answer to each of their questions. */
 test("while Redis and a proxy are killed and come back, no answer is wrong, leaks, or goes uncounted or unlogged", async () => {

@@ -51,7 +51,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await fleet?.close();
   await database?.drop();
-  await program?.remove();
   if (folder !== undefined) await rm(folder, { recursive: true, force: true });
 });
 

@@ -42,7 +42,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await world.close();
   await analyst.close();
-  await program.remove();
 });
 
 async function withClient<T>(user: string, use: (client: pg.Client) => Promise<T>): Promise<T> {

@@ -152,7 +152,7 @@ test("a migration that is stopped at any point is begun again, while application
   onTestFinished(async () => {
     isOver = true;
     await writing.catch(() => undefined);
-    await Promise.all([app.end(), proxy.close(), program?.remove()]);
+    await Promise.all([app.end(), proxy.close()]);
   });
   const count = async () => {
     const { rows } = await database.query(

@@ -223,6 +223,23 @@ test("a role that sees one class of a document gets the other one masked", async
   }
 });
 
+test("who may not write or search documents is told what would help", async () => {
+  const told = async (client: pg.Client, text: string) =>
+    await client.query(text).then(
+      () => "none",
+      ({ hint }) => hint as string,
+    );
+  const half = await sluice.connect("cleo");
+  expect(await told(half, "UPDATE docs SET j = '{}'")).toMatch(/see every class of this column, or leave/);
+  await half.end();
+  expect(await told(agent, "SELECT id FROM docs WHERE j->'a'->>'e' = 'alice@x.de'")).toBe(
+    'By "finds:" a role compares the column in the WHERE of the query that reads its table. Values inside of documents are searched by roles that see all their classes.',
+  );
+  expect(await told(app, "SELECT id FROM docs WHERE j->>'a' = 'x'")).toMatch(
+    /^Values inside of documents can/,
+  );
+});
+
 test("COPY with a condition finds documents by their values", async () => {
   const input = `COPY docs (id, j) FROM STDIN WHERE j->'a'->>'e' = 'new@x.de';
 7\t{"a": {"e": "new@x.de"}}

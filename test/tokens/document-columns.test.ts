@@ -98,6 +98,20 @@ const held = async (column: string): Promise<readonly (string | null)[]> =>
     await database.query(`SELECT ${column}::text AS value FROM tickets WHERE id <= ${ROWS} ORDER BY id`)
   ).rows.map((row) => row.value as string | null);
 
+test("an index on a value at a constant path does not stand in the way; one on other texts is named", async () => {
+  await database.query(`
+    CREATE INDEX at_path ON tickets ((payload->'customer'->>'email'));
+    CREATE INDEX at_element ON tickets ((payload #>> '{contacts,0,phone}'), (payload->'id'));
+    CREATE INDEX whole ON tickets USING gin (payload);
+    CREATE INDEX of_text ON tickets (lower(payload->'customer'->>'email'));
+    CREATE INDEX of_some ON tickets ((payload->>'id')) WHERE payload::text LIKE '%@x.de%'`);
+  onTestFinished(async () => {
+    await database.query("DROP INDEX at_path, at_element, whole, of_text, of_some");
+  });
+  const { errors } = await run("migrate", "public.tickets.payload", { more: ["--dry-run"] });
+  expect([...errors.matchAll(/index "(\w+)"/g)].map(([, name]) => name)).toEqual(["of_some", "of_text"]);
+});
+
 test("documents are migrated, verified, rotated and restored, and nothing else in them changes", async () => {
   for (const [column, values] of [
     ["payload", 540],

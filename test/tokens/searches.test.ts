@@ -8,6 +8,7 @@ import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
 import { Sealer } from "../../proxy/tokens/sealed.ts";
 import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
+import { since } from "../harness/postgres-versions.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { ring } from "../harness/token-keys.ts";
 
@@ -676,6 +677,52 @@ test("a role with a row filter, or that sees the column masked, learns nothing b
     );
     expect([text, answer]).toEqual([text, "42501"]);
   }
+});
+
+/** Each puts the address into JSON or XML. */
+const BUILT: readonly string[] = [
+  "json_build_array(email)",
+  "xmlelement(name a, email)",
+  "xmlforest(email AS e)",
+  "xmlelement(name a, xmlattributes(email AS e))",
+  "xmlserialize(content xmlforest(email) AS text)",
+  "xmlparse(content email)",
+  ...(since(16) ? ["JSON_OBJECT('a': email)", "JSON_ARRAY(1, email)"] : []),
+  ...(since(17) ? ["JSON_SCALAR(email)", "JSON_SERIALIZE(JSON_SCALAR(email))"] : []),
+];
+
+test.each(BUILT)(
+  "JSON and XML with a token are shown to those who see the class, and not searched: %s",
+  async (made) => {
+    const { rows } = await app.query(`SELECT ${made} AS made FROM people WHERE id = 1`);
+    expect(JSON.stringify(rows)).toContain("slt1_");
+    const texts = [
+      `SELECT id FROM people WHERE (${made})::text LIKE '%alice%'`,
+      `SELECT id FROM people ORDER BY (${made})::text`,
+    ];
+    for (const text of [`SELECT ${made} FROM people WHERE id = 1`, ...texts])
+      await expect(agent.query(text)).rejects.toMatchObject({ code: "42501" });
+    for (const text of texts) await expect(app.query(text)).rejects.toMatchObject({ code: "42501" });
+  },
+);
+
+test("what reads JSON or XML finds no values in tokens, and is refused", async () => {
+  const over = (table: string) => `SELECT a FROM people, ${table} WHERE id = 1 AND a = 'alice@example.com'`;
+  for (const text of [
+    over("XMLTABLE('//a' PASSING xmlelement(name a, email) COLUMNS a text PATH '.')"),
+    over("XMLTABLE('//a' PASSING xmlelement(name a, 'x') COLUMNS a text PATH 'b' DEFAULT email)"),
+    "SELECT id FROM people WHERE xmlexists('//a' PASSING xmlelement(name a, email))",
+    ...(since(17)
+      ? [
+          over("JSON_TABLE(to_jsonb(email), '$' COLUMNS (a text PATH '$'))"),
+          over("JSON_TABLE('{}'::jsonb, '$' PASSING email AS e COLUMNS (a text PATH '$e'))"),
+          "SELECT id FROM people WHERE JSON_EXISTS(to_jsonb(email), '$ ? (@ == \"alice@example.com\")')",
+          "SELECT JSON_VALUE('{}'::jsonb, '$e' PASSING email AS e) FROM people",
+        ]
+      : []),
+  ])
+    for (const client of [app, agent])
+      await expect(client.query(text)).rejects.toMatchObject({ code: "42501" });
 });
 
 test("white space beyond ASCII is a part of an array's value", async () => {

@@ -672,7 +672,9 @@ test("sluice tokens prints a key, and the canary of a key ring", async () => {
     expect.stringMatching(/^token_canary: slt1_2_/),
   ]);
   expect(await tokens(["canary"], {}, streams)).toBe(1);
-  expect(complaints).toEqual(["sluice tokens: SLUICE_TOKEN_KEYS: there is no key\n"]);
+  expect(complaints).toEqual([
+    "sluice tokens: the key ring is missing: --token-keys-file FILE, or SLUICE_TOKEN_KEYS\n",
+  ]);
 });
 
 /** Values in the clear where tokens should be. */

@@ -228,6 +228,8 @@ export class Run {
   /** How long its rows have waited for the meter, in milliseconds. */
   waited = 0;
 
+  /** For a watched role: the one row that it names by its key. */
+  row: string | undefined;
   /** The person the account read for, if any. */
   person: string | undefined;
   /** Set where the answer is remembered, and may be the one that was expected. */

@@ -4,14 +4,13 @@ import type { Log } from "../../log.ts";
 import type { Policy } from "../../policy/policy.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { TokenReading } from "../../sql/tokens/given-values.ts";
+import { type NameUse, nameUses } from "../../sql/tokens/name-uses.ts";
 import { tokenColumnsOf } from "../../sql/tokens/token-columns.ts";
 import { isAscii, type Sender, type TokenText, tokenText, UNTOUCHED } from "../../sql/tokens/token-text.ts";
 import type { Sealer } from "../../tokens/sealed.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
-import type { FieldOrigin } from "../../wire/rows.ts";
 import type { Reported } from "../context/reported.ts";
 import { NOT_UTF8 } from "./parameters.ts";
-import { type FieldColumns, fieldColumns } from "./token-rows.ts";
 
 /** By what a session's statements are judged at the moment. */
 export interface Standing {
@@ -32,15 +31,17 @@ export interface TokenParts {
   readonly log: Log;
 }
 
-/** A text that was sent, and the fields of its rows as the server has described them. */
+/** A text that was sent. */
 export interface Sent {
   text: TokenText;
-  described: FieldColumns | undefined;
-  origins?: readonly FieldOrigin[];
   /** The text itself, for what was prepared: its meaning may change. Undefined if it is too long to be kept. */
   readonly source?: Buffer | undefined;
   /** The scope that it was analysed in. */
   scope?: number;
+  /** What its statements do with names. */
+  readonly uses: readonly (NameUse | undefined)[];
+  /** It may execute something, and does not say what. */
+  readonly isUnclear: boolean;
   /** Running it may change how the server reads texts. */
   readonly isMover: boolean;
 }
@@ -113,10 +114,12 @@ export class Texts {
   prepared(bytes: Buffer, text: TokenText): Sent {
     const source = bytes.length <= LONGEST_KEPT ? Buffer.from(bytes) : undefined;
     const scope = this.#standing.scope();
+    const uses = nameUses(bytes.toString("utf8"));
     return {
       text,
-      described: undefined,
       source,
+      uses: uses === "unknown" ? [] : uses,
+      isUnclear: uses === "unknown",
       isMover: mayMove(bytes),
       ...(scope && { scope: this.#numberOf(scope) }),
     };
@@ -136,8 +139,6 @@ export class Texts {
     if (!isSame(text, sent.text)) return PREPARE_AGAIN;
     sent.text = text;
     sent.scope = number;
-    if (sent.origins !== undefined && columns !== undefined)
-      sent.described = fieldColumns(sent.origins, columns, text.statements[0]?.outputs ?? []);
     return undefined;
   }
 

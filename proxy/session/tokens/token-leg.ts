@@ -1,15 +1,9 @@
 import type { Ledger } from "../../protocol/ledger.ts";
-import { type Change, Names } from "../../protocol/object-names.ts";
 import type { Request } from "../../protocol/requests.ts";
 import type { LegUser, OpenedValue, ServerLeg } from "../../protocol/server-leg.ts";
-import { type TokenColumns, tokenColumnsOf } from "../../sql/tokens/token-columns.ts";
-import {
-  namesIn,
-  preparedNames,
-  type TokenStatement,
-  type TokenText,
-  UNTOUCHED,
-} from "../../sql/tokens/token-text.ts";
+import { nameUses } from "../../sql/tokens/name-uses.ts";
+import { tokenColumnsOf } from "../../sql/tokens/token-columns.ts";
+import { type TokenStatement, type TokenText, UNTOUCHED } from "../../sql/tokens/token-text.ts";
 import { decodeReadyForQuery } from "../../wire/backend-messages.ts";
 import { errorResponse } from "../../wire/errors.ts";
 import { type Frame, FrameReader, frameOf } from "../../wire/frames.ts";
@@ -28,7 +22,7 @@ import {
 import { Backend, Frontend, isRow, message } from "../../wire/messages.ts";
 import { poisonedBind, poisonedExecute, poisonedParse, poisonedQuery } from "../../wire/poison.ts";
 import type { Refusal } from "../../wire/refusal.ts";
-import { fieldOrigins } from "../../wire/rows.ts";
+import { type FieldOrigin, fieldOrigins } from "../../wire/rows.ts";
 import { CopyIn, CopyOut } from "./copy-data.ts";
 import { sealBind, wrongType } from "./parameters.ts";
 import type { Reader } from "./shown-values.ts";
@@ -42,21 +36,22 @@ import {
   UNREADABLE,
   UNSURE,
 } from "./texts.ts";
+import { type Followed, type Named, type Naming, NOTHING_FOLLOWED, TokenNames } from "./token-names.ts";
 import { type FieldColumns, fieldColumns, hasTokens, turnRow } from "./token-rows.ts";
 
 /** What is known of a message whose answer is outstanding. */
 interface Note {
   readonly sent?: Sent | undefined;
-  readonly change?: Change<Sent>;
+  /** What is described, bound or executed. */
+  readonly named?: Named | undefined;
+  readonly namings?: readonly Naming[];
+  /** What its FETCH and EXECUTE give rows of, as it was when they were sent: by the index of the statement. */
+  readonly rows?: ReadonlyMap<number, FieldColumns>;
+  /** Of the rows of an Execute. */
+  fields?: FieldColumns;
   pipeline?: number;
   /** It was sent poisoned, and this is told in place of the server's error. */
   refusal?: Refusal;
-}
-
-/** A statement of a text that was sent. */
-interface Named {
-  readonly sent: Sent;
-  readonly index: number;
 }
 
 /**
@@ -69,11 +64,7 @@ export class TokenLeg implements ServerLeg {
   readonly #parts: TokenParts;
   readonly #texts: Texts;
   readonly #notes = new WeakMap<Request, Note>();
-  readonly #statements = new Names<Sent>();
-  readonly #portals = new Map<string, Sent>();
-  /** What SQL's PREPARE and DECLARE have named: rows on their way out depend on it, and whether it may still be executed. */
-  readonly #named = new Map<string, Named>();
-  #changes: Change<Sent>[] = [];
+  readonly #names = new TokenNames();
   #ledger: Ledger | undefined;
   /** The server's message as it was turned. */
   #turned: FrameReader | undefined;
@@ -141,12 +132,32 @@ export class TokenLeg implements ServerLeg {
     }
     // The answer comes soon, and until then it is not known how the server reads this.
     if (!this.#isSure && this.#movedIn !== this.#cycles && this.#needsSettings(frame)) return false;
-    if (frame.type === Frontend.Bind) {
-      const { statement } = decodeBind(frame);
-      // Which of its parameters are values depends on a Parse that has not been answered.
-      if (this.#statements.find(statement, this.#ledger?.pipeline ?? 0) === "unsettled") return false;
+    return this.#areNamesSettled(frame) && this.#inner.admits(frame);
+  }
+
+  /** Which values become tokens, and what its rows hold, may depend on names that have not been answered. */
+  #areNamesSettled(frame: Frame): boolean {
+    const pipeline = this.#pipeline;
+    switch (frame.type) {
+      case Frontend.Query: {
+        const { sqlStart, sqlEnd } = decodeQuery(frame);
+        const uses = nameUses(frame.buffer.toString("utf8", sqlStart, sqlEnd));
+        return uses === "unknown" || this.#names.areSettled(uses, pipeline);
+      }
+      case Frontend.Bind:
+        return this.#names.isSettled("statements", decodeBind(frame).statement, pipeline);
+      case Frontend.Execute: {
+        const { portal } = decodeExecute(frame);
+        if (!this.#names.isSettled("portals", portal, pipeline)) return false;
+        return this.#names.areSettled(this.#names.expected("portals", portal)?.sent.uses ?? [], pipeline);
+      }
+      default:
+        return true;
     }
-    return this.#inner.admits(frame);
+  }
+
+  get #pipeline(): number {
+    return this.#ledger?.pipeline ?? 0;
   }
 
   #lacks(frame: Frame): boolean {
@@ -166,7 +177,7 @@ export class TokenLeg implements ServerLeg {
   #needsSettings(frame: Frame): boolean {
     const body = frame.buffer.subarray(frame.start + HEADER, frame.end);
     if (frame.type === Frontend.Execute)
-      return copies(this.#portals.get(decodeExecute(frame).portal)?.text.statements ?? []);
+      return copies(this.#names.expected("portals", decodeExecute(frame).portal)?.sent.text.statements ?? []);
     return !isPlain(body) || (frame.type !== Frontend.Bind && /copy/i.test(body.toString("latin1")));
   }
 
@@ -196,8 +207,8 @@ export class TokenLeg implements ServerLeg {
         break;
       case Frontend.Describe: {
         const { target, name } = decodeDescribe(frame);
-        const sent = target === "statement" ? this.#statements.expected(name) : this.#portals.get(name);
-        this.#put(given, request, { sent });
+        const named = this.#names.expected(target === "statement" ? "statements" : "portals", name);
+        this.#put(given, request, { named });
         break;
       }
       case Frontend.Execute:
@@ -205,8 +216,8 @@ export class TokenLeg implements ServerLeg {
         break;
       case Frontend.Close: {
         const { target, name } = decodeClose(frame);
-        if (target === "portal") this.#portals.delete(name);
-        this.#put(given, request, target === "statement" ? this.#rename(name, undefined) : {});
+        const of = target === "statement" ? "statements" : "portals";
+        this.#put(given, request, { namings: this.#propose(of, name, undefined) });
         break;
       }
       case Frontend.FunctionCall:
@@ -223,7 +234,7 @@ export class TokenLeg implements ServerLeg {
   }
 
   #put(sent: Buffer | Frame, request: Request, note: Note): void {
-    note.pipeline = this.#ledger?.pipeline ?? 0;
+    note.pipeline = this.#pipeline;
     this.#notes.set(request, note);
     this.#inner.send(sent, request);
   }
@@ -235,17 +246,14 @@ export class TokenLeg implements ServerLeg {
     const isMover = mayMove(bytes);
     if (text.refusal === undefined && isMover) this.#movedIn = this.#cycles;
     this.#cycles++;
-    if (text === UNTOUCHED) {
-      const named = this.#named.size === 0 ? undefined : this.#namedIn(bytes);
-      if (named === undefined) this.#inner.send(given, request);
-      else this.#put(given, request, { sent: { text: named, described: undefined, isMover } });
-      return;
-    }
     const sent = this.#texts.prepared(bytes, text);
-    this.#name(sent);
-    const { refusal } = text;
+    const { rows, namings, refusal: stale } = this.#follow(sent);
+    const refusal = text.refusal ?? stale;
     if (refusal !== undefined) this.#put(poisonedQuery, request, { refusal });
-    else this.#put(text.sql === undefined ? given : queryMessage(text.sql), request, { sent });
+    else if (text === UNTOUCHED && rows.size === 0 && namings.length === 0) this.#inner.send(given, request);
+    else {
+      this.#put(text.sql === undefined ? given : queryMessage(text.sql), request, { sent, rows, namings });
+    }
   }
 
   #parse(given: Buffer | Frame, frame: Frame, request: Request): void {
@@ -253,51 +261,55 @@ export class TokenLeg implements ServerLeg {
     const bytes = frame.buffer.subarray(parse.sqlStart, parse.sqlEnd);
     const text = this.#textOf(bytes);
     const sent = this.#texts.prepared(bytes, text);
-    const note = this.#rename(parse.statement, sent);
+    const namings = this.#propose("statements", parse.statement, { sent, index: 0, isHeld: false });
     const refusal = text.refusal ?? wrongType(declaredTypes(frame.buffer, parse.typesStart), text.parameters);
     if (refusal !== undefined) {
-      this.#put(poisonedParse(parse.statement), request, { ...note, refusal });
+      this.#put(poisonedParse(parse.statement), request, { namings, refusal });
       return;
     }
-    this.#name(sent);
-    this.#put(text.sql === undefined ? given : withSql(frame, parse, text.sql), request, { ...note, sent });
+    this.#put(text.sql === undefined ? given : withSql(frame, parse, text.sql), request, { namings, sent });
   }
 
   #bind(given: Buffer | Frame, frame: Frame, request: Request): void {
     const bind = decodeBind(frame);
-    const sent = this.#statements.expected(bind.statement);
-    if (sent === undefined) this.#portals.delete(bind.portal);
-    else this.#portals.set(bind.portal, sent);
-    const refusal = sent && (this.#texts.renew(sent, this.#defined) ?? this.#stale(sent.source));
+    const named = this.#names.expected("statements", bind.statement);
+    const sent = named?.sent;
+    const namings = this.#propose("portals", bind.portal, named);
+    const refusal = sent && this.#texts.renew(sent, this.#defined);
     if (refusal !== undefined) {
-      this.#put(poisonedBind(bind.portal), request, { refusal });
+      this.#put(poisonedBind(bind.portal), request, { namings, refusal });
       return;
     }
     const parameters = sent?.text.parameters;
     if (parameters === undefined || parameters.size === 0) {
-      this.#put(given, request, { sent });
+      this.#put(given, request, { namings });
       return;
     }
     const doubt = this.#isSure ? undefined : UNSURE;
     const sealed = this.#texts.isReadable
       ? sealBind(frame, bind, parameters, this.#parts.sealer, doubt)
       : UNREADABLE;
-    if ("sqlstate" in sealed) this.#put(poisonedBind(bind.portal), request, { refusal: sealed });
-    else this.#put(sealed, request, { sent });
+    if ("sqlstate" in sealed) this.#put(poisonedBind(bind.portal), request, { namings, refusal: sealed });
+    else this.#put(sealed, request, { namings });
   }
 
   #execute(given: Buffer | Frame, frame: Frame, request: Request): void {
-    const sent = this.#portals.get(decodeExecute(frame).portal);
-    const { statements = [], defines = [] } = sent?.text ?? {};
+    const named = this.#names.expected("portals", decodeExecute(frame).portal);
+    if (named === undefined) {
+      this.#inner.send(given, request);
+      return;
+    }
+    const { sent } = named;
+    const { rows, namings, refusal: stale } = this.#follow(sent);
     // Its rows are read as the server reads them.
-    const refusal = copies(statements) ? this.#doubt() : undefined;
+    const refusal = stale ?? (copies(sent.text.statements) ? this.#doubt() : undefined);
     if (refusal !== undefined) {
       this.#put(poisonedExecute, request, { refusal });
       return;
     }
-    if (sent?.isMover === true) this.#movedIn = this.#cycles;
-    this.#define(defines);
-    this.#put(given, request, { sent });
+    if (sent.isMover) this.#movedIn = this.#cycles;
+    this.#define(sent.text.defines ?? []);
+    this.#put(given, request, { named, rows, namings });
   }
 
   /** Why it is not known how the server will read something that is not plain. */
@@ -314,8 +326,6 @@ export class TokenLeg implements ServerLeg {
 
   #textOf(bytes: Buffer): TokenText {
     const text = this.#texts.analyse(bytes, this.#defined);
-    const stale = text.refusal === undefined ? this.#stale(bytes) : undefined;
-    if (stale !== undefined) return { ...UNTOUCHED, refusal: stale };
     if (text === UNTOUCHED || text.refusal !== undefined) return text;
     const refusal = this.#doubt(copies(text.statements) ? undefined : bytes);
     if (refusal !== undefined) return { ...UNTOUCHED, refusal };
@@ -323,41 +333,18 @@ export class TokenLeg implements ServerLeg {
     return text;
   }
 
-  #rename(name: string, value: Sent | undefined): Note {
-    // The server drops it.
-    if (this.#ledger?.intake === "skipping") return {};
-    const change = this.#statements.propose(name, value, this.#ledger?.pipeline ?? 0);
-    this.#changes.push(change);
-    return { change };
+  #propose(of: Naming["of"], name: string, named: Named | undefined): readonly Naming[] {
+    return this.#isDropped ? [] : [this.#names.propose(of, name, named, this.#pipeline)];
   }
 
-  /** Remembers what names of SQL stand for. */
-  #name(sent: Sent): void {
-    for (const [index, { names }] of sent.text.statements.entries())
-      if (names !== undefined) this.#named.set(names, { sent, index });
+  #follow(sent: Sent): Followed {
+    const renew = (each: Sent) => this.#texts.renew(each, this.#defined);
+    return this.#isDropped ? NOTHING_FOLLOWED : this.#names.follow(sent, this.#pipeline, renew);
   }
 
-  /** Why what a text executes by the names of SQL's PREPARE may not run as it was prepared. */
-  #stale(bytes: Buffer | undefined): Refusal | undefined {
-    if (this.#named.size === 0 || bytes === undefined) return undefined;
-    for (const { name, isExecuted } of preparedNames(bytes.toString("utf8"))) {
-      const named = this.#named.get(name);
-      // The same name for something without tokens.
-      if (!isExecuted) this.#named.delete(name);
-      const refusal = isExecuted && named ? this.#texts.renew(named.sent, this.#defined) : undefined;
-      if (refusal !== undefined) return refusal;
-    }
-    return undefined;
-  }
-
-  /** FETCH and EXECUTE of what earlier statements have named. */
-  #namedIn(bytes: Buffer): TokenText | undefined {
-    const parsed = namesIn(bytes.toString("utf8"));
-    const statements = parsed.map((name) => {
-      const named = this.#named.get(name ?? "");
-      return { outputs: named?.sent.text.statements[named.index]?.outputs ?? [] };
-    });
-    return parsed.some((name) => name !== undefined) ? { ...UNTOUCHED, statements } : undefined;
+  /** The server drops what is sent now. */
+  get #isDropped(): boolean {
+    return this.#ledger?.intake === "skipping";
   }
 
   pass(given: Buffer | Frame): void {
@@ -427,6 +414,7 @@ export class TokenLeg implements ServerLeg {
         this.#described(frame);
         break;
       case Backend.ParseComplete:
+      case Backend.BindComplete:
       case Backend.CloseComplete:
         this.#confirm();
         break;
@@ -435,6 +423,10 @@ export class TokenLeg implements ServerLeg {
         this.#copies(frame.type);
         break;
       case Backend.CommandComplete:
+        this.#confirm(this.#statementIndex);
+        this.#rows = [];
+        this.#copyOut = undefined;
+        break;
       case Backend.PortalSuspended:
         this.#rows = [];
         this.#copyOut = undefined;
@@ -453,10 +445,19 @@ export class TokenLeg implements ServerLeg {
     return head && this.#notes.get(head);
   }
 
-  /** The statement that is being answered. */
+  /** The place of the statement that is being answered in its message. */
+  get #statementIndex(): number {
+    return this.#ledger?.head?.kind === "query" ? this.#ledger.statementIndex : 0;
+  }
+
   get #statement(): TokenStatement | undefined {
-    const index = this.#ledger?.head?.kind === "query" ? this.#ledger.statementIndex : 0;
-    return this.#note?.sent?.text.statements[index];
+    const { sent, named } = this.#note ?? {};
+    return (named?.sent ?? sent)?.text.statements[named?.index ?? this.#statementIndex];
+  }
+
+  /** The columns of its rows, as the analysis has them. */
+  get #outputs(): FieldColumns {
+    return this.#note?.rows?.get(this.#statementIndex) ?? this.#statement?.outputs ?? [];
   }
 
   /** Whether rows of what is being answered may hold tokens. */
@@ -464,11 +465,20 @@ export class TokenLeg implements ServerLeg {
     return this.#copyOut !== undefined || hasTokens(this.#fieldsNow());
   }
 
-  /** The fields of the rows that come now: of an Execute as they were described before, or as the analysis has them. */
+  /** The fields of the rows that come now: those of an Execute have been described before, or are as the analysis has them. */
   #fieldsNow(): FieldColumns {
     if (this.#ledger?.head?.kind !== "execute") return this.#rows;
-    const sent = this.#note?.sent;
-    return sent?.described ?? this.#statement?.outputs ?? [];
+    const note = this.#note;
+    if (note === undefined) return [];
+    const origins = note.named?.origins;
+    note.fields ??= origins === undefined ? this.#outputs : this.#fieldsOf(origins);
+    return note.fields;
+  }
+
+  #fieldsOf(origins: readonly FieldOrigin[]): FieldColumns {
+    const scope = this.#standing.scope();
+    const columns = scope && tokenColumnsOf(scope);
+    return columns === undefined ? [] : fieldColumns(origins, columns, this.#outputs);
   }
 
   #row(frame: FrameReader): void {
@@ -495,18 +505,10 @@ export class TokenLeg implements ServerLeg {
   }
 
   #described(frame: FrameReader): void {
-    const scope = this.#standing.scope();
-    const columns: TokenColumns | undefined = scope && tokenColumnsOf(scope);
-    const head = this.#ledger?.head;
-    if (columns === undefined || head === undefined) return;
+    const { named } = this.#note ?? {};
     const origins = fieldOrigins(frame, 0);
-    const fields = fieldColumns(origins, columns, this.#statement?.outputs ?? []);
-    const sent = this.#note?.sent;
-    if (head.kind === "query") this.#rows = fields;
-    else if (sent !== undefined) {
-      sent.described = fields;
-      sent.origins = origins;
-    }
+    if (this.#ledger?.head?.kind === "query") this.#rows = this.#fieldsOf(origins);
+    else if (named !== undefined) named.origins = origins;
   }
 
   #copies(type: number): void {
@@ -517,11 +519,8 @@ export class TokenLeg implements ServerLeg {
     else this.#copyOut = new CopyOut(copy);
   }
 
-  #confirm(): void {
-    const change = this.#note?.change;
-    if (change === undefined) return;
-    this.#changes = this.#changes.filter((each) => each !== change);
-    this.#statements.confirm(change);
+  #confirm(index = 0): void {
+    this.#names.confirm((this.#note?.namings ?? []).filter((naming) => naming.index === index));
   }
 
   #failed(): void {
@@ -529,19 +528,17 @@ export class TokenLeg implements ServerLeg {
     this.#copyIn = undefined;
     this.#copyOut = undefined;
     const note = this.#note;
-    const head = this.#ledger?.head;
     this.#refusal = note?.refusal;
     if (note?.refusal !== undefined) this.#give(errorResponse(note.refusal));
-    if (head === undefined || head.kind === "query" || head.kind === "sync") return;
     // The server drops the rest of the pipeline.
-    const isDropped = ({ pipeline }: Change<Sent>) => pipeline === note?.pipeline;
-    for (const change of this.#changes.filter(isDropped)) this.#statements.withdraw(change);
-    this.#changes = this.#changes.filter((change) => !isDropped(change));
+    if (note?.pipeline !== undefined) this.#names.withdraw(note.pipeline);
   }
 
   #ready(frame: Frame): void {
     this.#ended = Math.min(this.#ended + 1, this.#cycles);
-    const isOver = decodeReadyForQuery(frame) === "I" && this.#ended > this.#definedIn;
+    const isIdle = decodeReadyForQuery(frame) === "I";
+    if (isIdle) this.#names.transactionEnded();
+    const isOver = isIdle && this.#ended > this.#definedIn;
     if (!isOver || this.#defined.size === 0 || this.#isLooking) return;
     this.#isLooking = true;
     void Promise.resolve(this.#parts.lookAgain()).then(() => {

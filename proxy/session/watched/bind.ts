@@ -5,6 +5,7 @@ import { type Bind, decodeBind, withResultFormats } from "../../wire/frontend-me
 import { poisonedBind } from "../../wire/poison.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
+import { pinnedByBind } from "../statement/pinned.ts";
 import { type Portal, type Prepared, portalOf } from "../statement/prepared.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Renewal } from "./renewal.ts";
@@ -64,11 +65,14 @@ export class WatchedBind
     return { frame, at, bind, prepared, judged, extra: shape === undefined ? 0 : extraFields(shape) };
   }
 
-  reserve({ bind, prepared, judged }: BindDecision): Outcome<{ change: Change<Portal> | undefined }> {
+  reserve({ frame, bind, prepared, judged }: BindDecision): Outcome<{ change: Change<Portal> | undefined }> {
     if (prepared === undefined || judged === undefined) return NO_NAME;
     const { names, ledger } = this.#state;
-    const { statement, description } = prepared;
-    const portal = portalOf(judged, statement, { description });
+    const { statement, description, parse } = prepared;
+    const { places = [] } = judged.verdict.kind === "refuse" ? {} : judged.verdict;
+    const row = statement?.row;
+    const pinned = row && pinnedByBind([row], { text: judged.text, places, parse }, frame, bind);
+    const portal = portalOf(judged, statement, { description, pinned });
     return { change: names.portals.propose(bind.portal, portal, ledger.pipeline) };
   }
 

@@ -16,6 +16,7 @@ import { nobodyNamed } from "../decide/naming.ts";
 import { touchesData } from "../decide/touching.ts";
 import type { Person } from "../person/person.ts";
 import { Advance } from "./advance.ts";
+import { ofPaidRow } from "./rows-before.ts";
 
 /** Whom a statement is charged to. */
 export interface Reader {
@@ -25,6 +26,8 @@ export interface Reader {
   readonly role: Role;
   readonly account: Account;
   readonly meter: Meter;
+  /** Among those of the process. */
+  readonly key: string;
   /** How many people one row may show before it is known that they have room in the budgets. */
   readonly ahead: number;
   /** Those who have been shown before that is known, for each scope of the budgets. */
@@ -73,11 +76,13 @@ export class Readers {
 
   /** Why the reader may not be shown people; undefined: they may. */
   stopped(reader: Reader): Refusal | undefined {
-    const { role, account, person, meter } = reader;
+    const { role, account, person } = reader;
     const suspended = this.suspended(reader);
     if (suspended !== undefined || this.#judging.observes) return suspended;
     if (person === undefined && role.unnamed === "refuse") return nobodyNamed(role);
-    return sharedOf(this.#parts).stops.of({ account, windows: meter.windows }, this.#parts.now());
+    return this.stops(reader)
+      ? sharedOf(this.#parts).stops.of(account, reader.meter.windows, this.#parts.now())
+      : undefined;
   }
 
   /**
@@ -98,12 +103,12 @@ export class Readers {
   }
 
   /** A budget has no room for what has been shown. Gives what the reader is told; undefined: they go on. */
-  usedUp({ role, account, meter }: Reader, grant: Extract<Grant, { kind: "part" }>): Refusal | undefined {
+  usedUp({ role, account }: Reader, grant: Extract<Grant, { kind: "part" }>): Refusal | undefined {
     const { now, onBudget } = this.#parts;
     const { stops, alerts } = sharedOf(this.#parts);
     if (this.stops({ role, account })) {
       const refusal = refusalOf(grant, account, { stops: "all" });
-      stops.stop({ account, windows: meter.windows }, grant.window, refusal, grant.freesAt);
+      stops.stop(account, grant.window, refusal, grant.freesAt);
       return refusal;
     }
     const text = alerts.news(account, grant, now());
@@ -124,6 +129,17 @@ export class Readers {
     return hasRoom && this.stops(reader) ? refusalOf(grant, reader.account) : this.usedUp(reader, grant);
   }
 
+  /** The statement as it counts for them: what it stores of a row that they were shown is free. */
+  due({ key }: Reader, statement: Statement, row: string | undefined): Statement {
+    if (row === undefined || statement.copies === undefined) return statement;
+    return sharedOf(this.#parts).rows.has(`${key}\0${row}`) ? ofPaidRow(statement) : statement;
+  }
+
+  /** They have been shown a row, and its person is charged to them. */
+  showed({ key }: Reader, row: string): void {
+    sharedOf(this.#parts).rows.set(`${key}\0${row}`, true);
+  }
+
   #make({ role, person: named }: Standing): Reader {
     const { database, user, address } = this.#established;
     const person = named?.name;
@@ -134,7 +150,9 @@ export class Readers {
     const meter = this.#parts.meter(account);
     const scopes = new Set<BudgetScope>(["user", ...account.windows.map(scopeOf)]);
     const advances = [...scopes].map((scope) => this.#ahead(account, scope));
-    return { person, role, account, meter, ahead: Math.min(...advances.map(({ most }) => most)), advances };
+    const key = JSON.stringify(scopeParts(account, "user"));
+    const ahead = Math.min(...advances.map(({ most }) => most));
+    return { person, role, account, meter, key, ahead, advances };
   }
 
   #ahead(account: Account, scope: BudgetScope): Ahead {
@@ -160,10 +178,16 @@ interface Shared {
   readonly alerts: BudgetAlerts;
   /** What a budget counts together: a user, a role, an address. */
   readonly advances: LRUCache<string, Advance>;
+  /** Rows that readers were shown, by their keys. */
+  readonly rows: LRUCache<string, true>;
 }
 
 /** More than people who read at one time. */
 const ADVANCES = 10_000;
+
+/** What is edited in a day, about: each takes some hundred bytes. */
+const ROWS = 20_000;
+const DAY = 24 * 3600 * 1000;
 
 const shared = new WeakMap<SessionParts, Shared>();
 
@@ -171,7 +195,12 @@ const shared = new WeakMap<SessionParts, Shared>();
 function sharedOf(parts: SessionParts): Shared {
   let known = shared.get(parts);
   if (known === undefined) {
-    known = { stops: new Stops(), alerts: new BudgetAlerts(), advances: new LRUCache({ max: ADVANCES }) };
+    known = {
+      stops: new Stops(),
+      alerts: new BudgetAlerts(),
+      advances: new LRUCache({ max: ADVANCES }),
+      rows: new LRUCache({ max: ROWS, ttl: DAY }),
+    };
     shared.set(parts, known);
   }
   return known;

@@ -43,14 +43,15 @@ function peopleMoved({ statement, shape }: Run, complete: Frame): number {
 
 /** How many people the rows show that it has written. */
 function peopleStored(run: Run, complete: Frame): number {
-  const { copies } = run.shape;
+  const { copies, copiesOne } = run.shape;
   if (copies === undefined) return 0;
   if (copies === 0) return run.statement.effect?.kind === "fetch" ? Number.POSITIVE_INFINITY : 0;
   // No tag says how many rows were written, until the client has fetched all that they return.
   if (complete.type === Backend.PortalSuspended) return Number.POSITIVE_INFINITY;
   const written = rowsWritten(complete);
   if (copies === Number.POSITIVE_INFINITY) return written === 0 ? 0 : copies;
-  return copies * (written ?? rowsMade(complete) ?? 1);
+  const rows = written ?? rowsMade(complete) ?? 1;
+  return copies * (copiesOne ? Math.min(1, rows) : rows);
 }
 
 const UNDONE = "nothing was stored: ";

@@ -13,6 +13,7 @@ import type { Reader } from "./charged-readers.ts";
 import { hold, isHeld, keptForGood } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Renewal } from "./renewal.ts";
+import { rowOf } from "./rows-before.ts";
 import type { WatchedState } from "./watched-state.ts";
 
 interface ExecuteInput {
@@ -57,7 +58,9 @@ export class WatchedExecute implements RequestSteps<Frame, ExecuteInput, Execute
       : { frame, at, name, portal: undefined, judged: ofCursor(name, scope) };
   }
 
-  decide({ frame, at, name, portal, judged }: ExecuteInput): Outcome<ExecuteDecision> {
+  decide({ frame, at, name, portal, ...input }: ExecuteInput): Outcome<ExecuteDecision> {
+    if (portal !== undefined && !this.#renewal.isOfNow(portal)) return "unsettled";
+    const judged = portal?.judged ?? input.judged;
     const statement = portal === undefined ? judged.verdict.statements[0] : portal.statement;
     if (statement !== undefined && !this.#renewal.areCurrent([statement], "extended")) return "unsettled";
     const shape = statement && this.#state.shapeOf(statement);
@@ -66,7 +69,9 @@ export class WatchedExecute implements RequestSteps<Frame, ExecuteInput, Execute
     if (statement !== undefined && !this.#renewal.areBare([statement], "extended")) return "unsettled";
     if (!this.#naming.isKnown(judged, "extended")) return "unsettled";
     const outside = this.#state.fencing.refusal(judged);
-    return outside === undefined ? { frame, at, name, portal, judged, shape } : new Refused(outside, judged);
+    if (outside !== undefined) return new Refused(outside, judged);
+    const due = shape && this.#state.readers.due(this.#readerOf(judged), shape, rowOf(portal?.pinned));
+    return { frame, at, name, portal, judged, shape: due };
   }
 
   reserve({ judged, shape }: ExecuteDecision): Outcome<Reader> {

@@ -10,6 +10,7 @@ import type { Reader } from "./charged-readers.ts";
 import { isHeld, keptForGood, NOT_BY_ITSELF, sendUncommitted } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Renewal } from "./renewal.ts";
+import { rowInText } from "./rows-before.ts";
 import type { WatchedState } from "./watched-state.ts";
 
 interface QueryInput {
@@ -55,11 +56,12 @@ export class WatchedQuery implements RequestSteps<Frame, QueryInput, QueryDecisi
     const { statements } = judged.verdict;
     if (!this.#renewal.areCurrent(statements, "simple")) return "unsettled";
     if (!this.#renewal.areBare(statements, "simple")) return "unsettled";
+    const reader = this.#readerOf(judged);
     const shapes: Statement[] = [];
     for (const statement of statements) {
       const shape = this.#state.shapeOf(statement);
       if (shape === "unsettled") return this.#state.wait();
-      shapes.push(shape);
+      shapes.push(this.#state.readers.due(reader, shape, rowInText(judged, statement)));
     }
     const outside = this.#state.fencing.refusal(judged);
     return outside === undefined ? { frame, at, judged, shapes } : new Refused(outside, judged);

@@ -182,8 +182,15 @@ export class ShownRows {
     const { identities, namespaces } = shown;
     for (let i = 0; i < identities.length; i++) run.people.add(namespaces[i] ?? "", identities[i] ?? "");
     run.people.addUnknown(others);
+    if (identities.length > 0) this.#note(run);
     if (end === undefined) this.#forward(frame);
     else this.#state.toClient.lend(frame.buffer, frame.start, end);
+  }
+
+  /** The row that it names is paid for. */
+  #note({ row, shape }: Run): void {
+    if (row !== undefined && shape.kind === "read" && this.#reader !== undefined)
+      this.#state.readers.showed(this.#reader, row);
   }
 
   #forward(frame: FrameReader): void {
@@ -233,9 +240,9 @@ interface Trimmed {
 }
 
 function ofPeople(run: Run, metering: Metering, identities: string[], { bytes, end }: Trimmed): Rows {
-  const hasPurpose = metering.purpose !== true || identities.pop() !== "f";
+  const hasPurpose = metering.purpose === undefined || identities.pop() !== "f";
   const namespaces = namespacesOf(metering.subjects);
-  if (!hasPurpose)
+  if (!hasPurpose && metering.purpose === true)
     for (const [i, identity] of identities.entries()) run.people.lacksPurpose(namespaces[i] ?? "", identity);
   const others = metering.unknown > 0 ? peopleIn(run, 1, bytes) : 0;
   const shown = { namespaces, identities, units: others * PERSON, bytes };

@@ -86,7 +86,7 @@ function named(
 /** The arguments can refer only to the levels around: TABLESAMPLE is not LATERAL. */
 function sampled(binder: Binder, body: RangeTableSample, within: FromScope): BoundFrom {
   const [type, inner] = nodeOf(body.relation ?? {});
-  if (type !== "RangeVar") throw new NotUnderstood("TABLESAMPLE of something else than a table", body);
+  if (type !== "RangeVar") throw new NotUnderstood("TABLESAMPLE of something other than a table", body);
   const outside = withItems(within.scope, []);
   binder.bind(body.args, outside);
   binder.bind(body.repeatable, outside);

@@ -3,7 +3,7 @@ import { relationKey } from "../../catalog/catalog.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { nodeOf } from "../parse/grammar.ts";
 import { toldByReferences, toldByUpdate } from "./constraints.ts";
-import { denied, placeOfRole } from "./denied.ts";
+import { classOf, denied, placeOfRole } from "./denied.ts";
 import type { Given } from "./given.ts";
 import { isCounted } from "./people.ts";
 import { stepBy } from "./person-paths.ts";
@@ -94,7 +94,7 @@ function maskedAssignment(
       role,
       `role "${role.name}" sees ${key}.${name} masked and may not write it`,
       "sees",
-      `Let ${placeOfRole(role)} see the class "${column.className ?? "of this column"}", or leave the column out.`,
+      `Let ${placeOfRole(role)} see ${classOf(column)}, or leave the column out.`,
     );
   }
   return undefined;

@@ -1,7 +1,7 @@
 import type { Constraint, Relation } from "../../catalog/catalog.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { ColumnSight } from "../sight.ts";
-import { denied, placeOfRole } from "./denied.ts";
+import { classOf, denied, placeOfRole } from "./denied.ts";
 import type { Given } from "./given.ts";
 import type { Columns, Target, WriteFinding } from "./write-findings.ts";
 import { changes, checksOf, referencesTo, toldByInsert, writtenInto } from "./written-tables.ts";
@@ -114,8 +114,9 @@ function refusalOf(
   { role }: Given,
   target: Target,
   { relation, constraint: { name, kind, columns, compared }, written }: Check,
-  { column, className }: ColumnSight,
+  sight: ColumnSight,
 ): Refusal {
+  const { column } = sight;
   const key = compared.includes(column.name) ? "finds" : "sees";
   const told = `${relation.schema}.${relation.name}.${column.name}`;
   const what = [...written].find((each) => each !== column.name && columns.includes(each));
@@ -126,7 +127,7 @@ function refusalOf(
     role,
     `role "${role.name}" may not ${message}`,
     key,
-    `Add the class "${className ?? "of this column"}" under "${key}:" of ${placeOfRole(role)}, or leave the column out.`,
+    `Add ${classOf(sight)} under "${key}:" of ${placeOfRole(role)}, or leave the column out.`,
   );
 }
 

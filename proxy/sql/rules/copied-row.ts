@@ -1,28 +1,43 @@
-import type { ResTarget } from "libpg-query";
+import type { FuncCall, Node, ResTarget } from "libpg-query";
+import type { Catalog } from "../../catalog/catalog.ts";
 import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts";
-import { choiceDependsOn, type Dependencies, dependsOnNodes, storedDependsOn } from "../bind/dependencies.ts";
+import { choiceDependsOn, type Dependencies, storedDependsOn } from "../bind/dependencies.ts";
 import { pinsOf } from "../bind/pins.ts";
-import { nodeOf } from "../parse/grammar.ts";
+import { functionsNamed } from "../functions.ts";
+import { type Body, forEachChild, nodeOf, visitNode } from "../parse/grammar.ts";
+import type { Sights } from "../sight.ts";
 import { isSystemSchema } from "../system-relations.ts";
+import { columnsNamedAt } from "./base-columns.ts";
 import { isPlainEquality } from "./equalities.ts";
 import type { Given } from "./given.ts";
 import { isProtected, sightOf } from "./people.ts";
-import { choiceOfRows, keysNamed } from "./write-choice.ts";
+import { columnNamed } from "./taken-rows.ts";
+import { keysNamed } from "./write-choice.ts";
 
 /*
  * The people in one row that is stored: those from whose protected values its own are made, and those whose values decide that
  * it is stored. (`INSERT INTO x SELECT id, 'a' FROM customers WHERE email LIKE 'a%'` stores letters of addresses.)
  */
 
-/** How many people a row shows that a query stores. Infinity: any number. */
-export function peopleInRow(statement: BoundStatement, given: Given, query: BoundQuery): number {
+/** The people whom a row shows that a query stores. */
+export interface PeopleInRow {
+  /** Infinity: any number. */
+  readonly people: number;
+  /** Not only the one whom the written row was of before. */
+  readonly isOfOthers: boolean;
+}
+
+export function peopleInRow(statement: BoundStatement, given: Given, query: BoundQuery): PeopleInRow {
   const relations = relationsCopied(statement, given, query);
-  if ([...relations].some((relation) => isOfMany(given, relation))) return Number.POSITIVE_INFINITY;
+  const isOfOthers = [...relations].some((relation) => relation !== query.write?.target);
+  if ([...relations].some((relation) => isOfMany(given, relation)))
+    return { people: Number.POSITIVE_INFINITY, isOfOthers };
   const rows = rowsWithin(statement, query);
-  return [...relations].reduce(
+  const people = [...relations].reduce(
     (sum, relation) => sum + peopleOf(given, relation) * (rows.get(relation) ?? 1),
     0,
   );
+  return { people, isOfOthers };
 }
 
 /** Those of one row of a reference: a view may show several. */
@@ -42,11 +57,10 @@ function relationsCopied(
   const choice = choiceDependsOn(statement, query);
   const copied = new Set(protectedIn(given, values).filter(isOther).map(relationOf));
   for (const column of protectedIn(given, choice))
-    if (!isFound(statement, query, column) && (isOther(column) || !staysProtected(statement, given, query)))
-      copied.add(column.relation);
+    if (!isFound(statement, query, column)) copied.add(column.relation);
   for (const reference of choice.relations)
     if (sightOf(given.sights, reference)?.isChosen === true) copied.add(reference);
-  if (target !== undefined && unprotects(statement, given, query, target)) copied.add(target);
+  if (target !== undefined && showsOwn(statement, given, query, target)) copied.add(target);
   return copied;
 }
 
@@ -79,40 +93,64 @@ export function isFound(statement: BoundStatement, query: BoundQuery, column: Bo
 }
 
 /**
- * That one row was changed shows in columns that are protected themselves. Rows that are gone show it to everybody, and of
- * several rows those that were changed come later in the table (`any_value`, `ctid`).
+ * Whether a row's own protected values show in what is stored: in a column that is not protected, from where they could be
+ * copied without being counted, or by the size of a value that is made of them, which the table's size and the places of its
+ * rows tell (`pg_relation_size`, `ctid`).
  */
-function staysProtected(statement: BoundStatement, { sights }: Given, query: BoundQuery): boolean {
-  const { form, write } = query;
-  const assigned = write?.assigned ?? [];
-  return (
-    form !== "delete" &&
-    assigned.length > 0 &&
-    assigned.every((column) => isProtected(sights, column)) &&
-    choiceOfRows(statement, sights, query) === "one"
-  );
-}
-
-/**
- * Whether a row's own protected values go into a column of it that is not protected, from where they could be copied without
- * being counted.
- */
-function unprotects(
+function showsOwn(
   statement: BoundStatement,
-  { sights }: Given,
-  query: BoundQuery,
+  { sights, catalog }: Given,
+  { clauses }: BoundQuery,
   target: BoundRelation,
 ): boolean {
   const sight = sightOf(sights, target);
   if (sight === undefined) return false;
-  return (query.clauses.assignments ?? []).some((node) => {
+  return (clauses.assignments ?? []).some((node) => {
     const [type, body] = nodeOf(node);
     const { name, val } = type === "ResTarget" ? (body as ResTarget) : {};
+    if (val === undefined) return false;
     const column = sight.columns.find((each) => each.column.name === name);
-    if (val === undefined || column === undefined || column.isProtected) return false;
-    const { columns } = dependsOnNodes(statement, [val], query);
-    return [...columns].some((each) => each.relation === target && isProtected(sights, each));
+    if (column?.isProtected === true && isAsLong(statement, catalog, val, { target, name })) return false;
+    return namesOwn(statement, sights, val, target);
   });
+}
+
+/** Whether an expression names a protected column of the row as it was: not of `excluded`, which the client has sent. */
+function namesOwn(statement: BoundStatement, sights: Sights, value: Node, target: BoundRelation): boolean {
+  let names = false;
+  const look = (type: string, body: Body): void => {
+    const { columns, wholes } = columnsNamedAt(statement, body);
+    names ||= wholes.includes(target);
+    names ||= columns.some((each) => each.relation === target && isProtected(sights, each));
+    if (!names) forEachChild(type, body, look);
+  };
+  visitNode(value, look);
+  return names;
+}
+
+interface Place {
+  readonly target: BoundRelation;
+  readonly name: string | undefined;
+}
+
+/** The column's own value, as it is or in another case. */
+function isAsLong(statement: BoundStatement, catalog: Catalog, value: Node, place: Place): boolean {
+  const [type, body] = nodeOf(value);
+  const { args = [] } = (type === "FuncCall" ? body : {}) as FuncCall;
+  const [arg, ...more] = args;
+  if (arg !== undefined && more.length === 0) {
+    const meant = functionsNamed(catalog, body as FuncCall);
+    const isCase = meant.length > 0 && meant.every((fn) => fn.schema === "pg_catalog" && CASES.has(fn.name));
+    return isCase && isOwn(statement, nodeOf(arg)[1], place);
+  }
+  return type === "ColumnRef" && isOwn(statement, body, place);
+}
+
+const CASES: ReadonlySet<string> = new Set(["lower", "upper"]);
+
+function isOwn(statement: BoundStatement, body: Body, { target, name }: Place): boolean {
+  const column = columnNamed(statement, body);
+  return column?.relation === target && column.name === name;
 }
 
 /** A row of it shows many people: of a view that gathers, or of what ANALYZE has sampled. */

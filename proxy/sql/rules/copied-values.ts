@@ -1,7 +1,7 @@
-import type { CreateTableAsStmt, ExplainStmt, InsertStmt, Node, RefreshMatViewStmt } from "libpg-query";
+import type { CreateTableAsStmt, ExplainStmt, Node, RefreshMatViewStmt } from "libpg-query";
 import { relationsNamed } from "../../catalog/catalog.ts";
 import { makesTable } from "../../pg/statements.ts";
-import type { BoundColumn, BoundQuery, BoundStatement, Call } from "../bind/bound.ts";
+import type { BoundQuery, BoundStatement, Call } from "../bind/bound.ts";
 import { nodeOf } from "../parse/grammar.ts";
 import { isOn } from "../parse/options.ts";
 import type { RawStatement } from "../parse/parse-text.ts";
@@ -9,11 +9,8 @@ import { functionsMeant } from "./calls.ts";
 import { peopleInRow } from "./copied-row.ts";
 import type { Given } from "./given.ts";
 import { keptByCalls, runsText } from "./kept-by-calls.ts";
-import { keyOfPerson } from "./people.ts";
-import { stepBy } from "./person-paths.ts";
-import { arePinned, isOfOnePerson } from "./pinned-people.ts";
-import { newKeyOnPath } from "./replaced-rows.ts";
-import { choiceOfRows } from "./write-choice.ts";
+import { arePinned, type PinnedConstant, rowNamed } from "./pinned-people.ts";
+import { peopleTaken } from "./taken-rows.ts";
 
 /** What a statement of a watched role keeps where nobody is counted for reading it. */
 export interface Copied {
@@ -24,6 +21,10 @@ export interface Copied {
   readonly people: number;
   /** Part of it outlives a rollback. */
   readonly isForGood: boolean;
+  /** All rows together show one person. */
+  readonly isOfOne?: true;
+  /** They are those of one row, which its key names. */
+  readonly row?: PinnedConstant;
 }
 
 /**
@@ -47,34 +48,37 @@ export function peopleCopied(
   if (type !== "ViewStmt" && runsText(body)) return OF_ANY;
   const kept = keptByCalls(statement, given);
   const stored = storedBy(statement, { ran, node }, given);
-  if (kept === undefined) return stored === undefined ? undefined : { people: stored, isForGood: false };
+  if (kept === undefined) return stored && { ...stored, isForGood: false };
   const people = kept.inRows && stored === undefined ? 0 : Number.POSITIVE_INFINITY;
   return { people, isForGood: kept.isForGood };
 }
 
 const OF_ANY: Copied = { people: Number.POSITIVE_INFINITY, isForGood: false };
 
-/** How many people each row shows that is stored. */
+/** How many people each row shows that is stored, or is taken from its person. */
 function storedBy(
   statement: BoundStatement,
   { ran, node }: { readonly ran: Node; readonly node: Node },
   given: Given,
-): number | undefined {
+): Omit<Copied, "isForGood"> | undefined {
   const { top, kind } = statement;
   const [type, body] = nodeOf(ran);
   const writes = statement.queries.filter(({ write }) => write !== undefined);
   const isTable = kind === "create as" || type === "CreateTableAsStmt" || makesTable(body);
   const stored = isTable && top !== undefined ? [...writes, top] : writes;
-  const copied = stored.reduce((sum, query) => sum + peopleInRow(statement, given, query), 0);
-  const isReplaced = newKeyOnPath(statement, given, "held") !== undefined;
-  const moves = isReplaced || writes.some((query) => movesRows(statement, given, query)) ? 1 : 0;
-  if (copied + moves === 0 || top === undefined) return undefined;
+  const copied = stored.map((query) => peopleInRow(statement, given, query));
+  const people = copied.reduce((sum, each) => sum + each.people, 0);
+  const taken = peopleTaken(statement, given);
+  if ((people === 0 && taken === "nobody") || top === undefined) return undefined;
   const gathers =
     (statement.recursive.size > 0 || statement.queries.some((query) => isGathered(given, query))) &&
     !arePinned(statement, given, top);
   // The tag says how many rows one write of several has stored, and EXPLAIN's says nothing.
   const isToldRows = stored.length === 1 && stored[0] === top && ran === node;
-  return gathers || !isToldRows ? Number.POSITIVE_INFINITY : copied + moves;
+  if (gathers || !isToldRows || taken === "any number") return { people: Number.POSITIVE_INFINITY };
+  if (people === 0 && taken === "one person") return { people: 1, isOfOne: true };
+  const row = copied.every(({ isOfOthers }) => !isOfOthers) ? rowNamed(statement, given, top) : undefined;
+  return { people: people + (taken === "nobody" ? 0 : 1), ...(row && { row }) };
 }
 
 /**
@@ -102,31 +106,6 @@ function ranBy(node: Node): Node | undefined {
   if (type !== "ExplainStmt") return node;
   const { options = [], query } = body as ExplainStmt;
   return isOn(options, "analyze", false) ? query : undefined;
-}
-
-/**
- * Rows whose person changes. One row, and rows of one person, are free: an ORM that saves all columns of a row writes its
- * unchanged key as well.
- */
-function movesRows(statement: BoundStatement, given: Given, query: BoundQuery): boolean {
-  const { write, form, node } = query;
-  if (write === undefined || !write.assigned.some((column) => leadsToPerson(given, column))) return false;
-  const { onConflictClause, selectStmt } = node as InsertStmt;
-  // Rows of VALUES are the client's own.
-  if (form === "insert")
-    return (
-      onConflictClause?.action === "ONCONFLICT_UPDATE" &&
-      selectStmt !== undefined &&
-      write.source?.form !== "values"
-    );
-  return choiceOfRows(statement, given.sights, query) === "many" && !isOfOnePerson(statement, given, query);
-}
-
-/** The key of the row's person, or one by which other rows find theirs. */
-function leadsToPerson(given: Given, column: BoundColumn): boolean {
-  const { source } = column.relation;
-  if (keyOfPerson(given.sights, column) !== undefined) return true;
-  return source.kind === "table" && stepBy(given, source.relation, column.name) !== undefined;
 }
 
 /** A function that the catalog does not have may be an aggregate: a temporary one, or one of this very transaction. */

@@ -24,9 +24,11 @@ interface Exposing {
   readonly lookups: readonly Lookup[];
   /** Columns searched by the errors of a write. */
   readonly searched: readonly ColumnSight[];
+  /** It names where rows of people are stored. */
+  readonly namesPlaces: boolean;
 }
 
-export function exposureOf({ named, givenOut, lookups, searched }: Exposing): Exposure {
+export function exposureOf({ named, givenOut, lookups, searched, namesPlaces }: Exposing): Exposure {
   const seen = [...[...named.columns.values()].flat().map(({ sight }) => sight), ...givenOut];
   const moved = lookups.flatMap(({ isTarget, searches }) =>
     searches.map(({ sight }) => ({ sight, isTarget })),
@@ -46,7 +48,8 @@ export function exposureOf({ named, givenOut, lookups, searched }: Exposing): Ex
       found: distinct(found.flatMap(({ classes }) => classes)),
     },
     cost: [...clear, ...found].reduce((dearest, { cost }) => Math.max(dearest, cost), 1),
-    namesProtected: named.chosen.size > 0 || [...seen, ...found].some(({ isProtected }) => isProtected),
+    namesProtected:
+      namesPlaces || named.chosen.size > 0 || [...seen, ...found].some(({ isProtected }) => isProtected),
   };
 }
 

@@ -8,7 +8,7 @@ import { telltalePlans } from "./explained.ts";
 import { type Exposure, exposureOf } from "./exposure.ts";
 import type { Given } from "./given.ts";
 import { type Lookup, lookupsOf } from "./lookups.ts";
-import { givenOut, type NamedSights, namedSights } from "./named-columns.ts";
+import { givenOut, type NamedSights, namedSights, namesPlaces } from "./named-columns.ts";
 import { type Use, usesOf } from "./relations.ts";
 import type { Form } from "./statement-kinds.ts";
 import { type SummaryFinding, summaryOfPeople } from "./summaries.ts";
@@ -111,6 +111,7 @@ export class Facts {
       givenOut: givenOut(this.statement, this.given),
       lookups: this.lookups,
       searched: this.writes.flatMap(({ searched }) => searched),
+      namesPlaces: namesPlaces(this.statement, this.given),
     });
     return this.#exposure;
   }

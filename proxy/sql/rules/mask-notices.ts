@@ -1,7 +1,7 @@
 import { notice, type Refusal } from "../../wire/refusal.ts";
 import type { BoundStatement } from "../bind/bound.ts";
 import { comparedMasks } from "./compared-masks.ts";
-import { placeOfRole } from "./denied.ts";
+import { classOf, placeOfRole } from "./denied.ts";
 import type { Given } from "./given.ts";
 import { MAXIMUM_VALUES } from "./lookup-forms.ts";
 import type { Lookup } from "./lookups.ts";
@@ -23,9 +23,8 @@ export function maskNotices(
           "without % and _: in WHERE, or ON of an inner join, of the query that reads the table, joined by AND, or by OR with conditions on columns of the same table.",
         rule,
       });
-    const className = sight.className === undefined ? "of this column" : `"${sight.className}"`;
     return notice(message, {
-      hint: `Add the class ${className} under "finds:" of ${placeOfRole(role)}, if it may be looked up by its exact value.`,
+      hint: `Add ${classOf(sight)} under "finds:" of ${placeOfRole(role)}, if it may be looked up by its exact value.`,
       rule,
     });
   });

@@ -4,7 +4,7 @@ import type { BoundColumn, BoundRelation, BoundStatement, FromItem } from "../bi
 import { type Body, forEachChild, stringOf, visitNode } from "../parse/grammar.ts";
 import type { ColumnSight, RelationSight } from "../sight.ts";
 import { baseColumns, columnsMeant, isCopiedInto, type NamedColumns } from "./base-columns.ts";
-import { denied, placeOfRole } from "./denied.ts";
+import { classOf, denied, placeOfRole } from "./denied.ts";
 import type { Given } from "./given.ts";
 import { namesToHold } from "./held-names.ts";
 import type { Lookup } from "./lookups.ts";
@@ -190,6 +190,20 @@ function hiddenSystemColumn(statement: BoundStatement, given: Given): Refusal | 
   return undefined;
 }
 
+/**
+ * For a watched role: where rows of people are stored, and when they were written (`max(ctid)`), follows from the lengths of
+ * their values and from who was written to.
+ */
+export function namesPlaces({ meanings }: BoundStatement, { role, sights }: Given): boolean {
+  if (role.watch !== true) return false;
+  return [...meanings.values()].some((meaning) =>
+    columnsMeant(meaning).columns.some(
+      ({ relation, source, name }) =>
+        source.kind === "system" && name !== "tableoid" && sightOf(sights, relation)?.people !== undefined,
+    ),
+  );
+}
+
 const HAVE_SYSTEM_COLUMNS: ReadonlySet<string> = new Set([
   "table",
   "partitioned",
@@ -214,7 +228,7 @@ function maskedOfTarget({ role }: Given, { columns }: NamedSights): Refusal | un
       role,
       `role "${role.name}" sees ${table.key}.${sight.column.name} masked and may not use it in a write`,
       "sees",
-      `Name the row by another column, or let ${placeOfRole(role)} see the class "${sight.className ?? "of this column"}".`,
+      `Name the row by another column, or let ${placeOfRole(role)} see ${classOf(sight)}.`,
     );
   }
   return undefined;

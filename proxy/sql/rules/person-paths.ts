@@ -34,12 +34,26 @@ export function stepBy(given: Given, relation: Relation, column: string): PathSt
 /** The table whose rows lose their person when rows of this one are deleted: ON DELETE SET NULL, also behind a cascade. */
 export function losesPeople(given: Given, relation: Relation): Relation | undefined {
   const { lost } = pathsIn(given.policy, given.catalog);
-  for (const { base } of writtenInto(given.catalog, relation, undefined))
-    for (const { oid } of familyOf(given, base)) {
-      const from = lost.get(oid);
-      if (from !== undefined) return from;
-    }
-  return undefined;
+  return deletedWith(given, relation).flatMap(({ oid }) => lost.get(oid)?.from ?? [])[0];
+}
+
+/** How many people's names a deleted row takes from the rows of others. */
+export type Loss = "one person" | "any number";
+
+/**
+ * The same, and for rows that no foreign key holds: those that lead to their person through a deleted one are led by whatever
+ * has its key later.
+ */
+export function lossBy(given: Given, relation: Relation): Loss | undefined {
+  const { lost, unheld } = pathsIn(given.policy, given.catalog);
+  const losses = deletedWith(given, relation).flatMap(({ oid }) =>
+    [lost, unheld].flatMap((each) => each.get(oid)?.of ?? []),
+  );
+  return losses.includes("any number") ? "any number" : losses[0];
+}
+
+function deletedWith(given: Given, relation: Relation): readonly Relation[] {
+  return writtenInto(given.catalog, relation, undefined).flatMap(({ base }) => familyOf(given, base));
 }
 
 /** Those of the relation itself, of what it is a part of, and of its parts. */
@@ -52,17 +66,26 @@ function familyOf({ sights }: Given, relation: Relation): readonly Relation[] {
   return [...new Set([...sights.ancestors(relation), ...sights.takers(relation)])];
 }
 
+/** What rows of another table lose by a DELETE. */
+interface Lost {
+  readonly from: Relation;
+  readonly of: Loss;
+}
+
 /** By the oids of tables: keys by which rows of others find their person, and tables whose rows lose it by a DELETE. */
 interface Paths {
   readonly steps: ReadonlyMap<number, readonly PathStep[]>;
-  readonly lost: ReadonlyMap<number, Relation>;
+  readonly lost: ReadonlyMap<number, Lost>;
+  /** A step on the way is gone. */
+  readonly unheld: ReadonlyMap<number, Lost>;
 }
 
 class Collection {
   readonly #catalog: Catalog;
   readonly #lineage: Lineage;
   readonly #steps = new Map<number, readonly PathStep[]>();
-  readonly #lost = new Map<number, Relation>();
+  readonly #lost = new Map<number, Lost>();
+  readonly #unheld = new Map<number, Lost>();
 
   constructor(policy: Policy, catalog: Catalog) {
     this.#catalog = catalog;
@@ -77,7 +100,7 @@ class Collection {
   }
 
   get paths(): Paths {
-    return { steps: this.#steps, lost: this.#lost };
+    return { steps: this.#steps, lost: this.#lost, unheld: this.#unheld };
   }
 
   #walk(start: Relation, subject: string, hops: readonly SubjectHop[]): void {
@@ -85,6 +108,7 @@ class Collection {
     for (const { relation, key, column: next } of hops) {
       const isHeld = this.#rowsOf(from).every((rows) => alwaysRefersTo(rows, column, relation, key));
       this.#step(relation.oid, { key, from, isHeld });
+      if (!isHeld) this.#lose(this.#unheld, { from, relation, of: "one person" });
       [from, column] = [relation, next];
     }
   }
@@ -105,20 +129,22 @@ class Collection {
         const key = referencedColumns[columns.indexOf(column)];
         const target = this.#catalog.relationsByOid.get(references);
         if (key === undefined || target === undefined) continue;
-        if (changedByDelete === true) this.#lose(from, target);
+        if (changedByDelete === true) this.#lose(this.#lost, { from, relation: target, of: "one person" });
         if (changedByUpdate !== true) continue;
         this.#step(target.oid, { key, from, isHeld: true });
         this.#follow(from, target, key, seen);
       }
   }
 
-  #lose(from: Relation, relation: Relation): void {
-    if (this.#lost.has(relation.oid)) return;
-    this.#lost.set(relation.oid, from);
+  /** A row that is referred to is one person's; of rows that a cascade deletes with another nobody knows. */
+  #lose(losses: Map<number, Lost>, { relation, from, of }: Lost & { readonly relation: Relation }): void {
+    if (losses.has(relation.oid)) return;
+    losses.set(relation.oid, { from, of });
     for (const { foreignKeys } of this.#lineage.takers(relation))
       for (const { references, deletedByDelete } of foreignKeys) {
         const above = this.#catalog.relationsByOid.get(references);
-        if (deletedByDelete === true && above !== undefined) this.#lose(from, above);
+        if (deletedByDelete === true && above !== undefined)
+          this.#lose(losses, { from, relation: above, of: "any number" });
       }
   }
 

@@ -1,13 +1,16 @@
 import type { ParamRef } from "libpg-query";
-import type { Column } from "../../catalog/catalog.ts";
+import { type Catalog, type Column, relationKey } from "../../catalog/catalog.ts";
 import type { BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts";
+import { pinsOf } from "../bind/pins.ts";
 import { tablesIn } from "../bind/questions.ts";
 import { forEachObject } from "../parse/tree.ts";
 import type { PinnedPerson } from "../verdict.ts";
+import { isPlainEquality } from "./equalities.ts";
 import type { Given } from "./given.ts";
 import { sightOf, speaksOfPeople } from "./people.ts";
 import { ownCalls } from "./people-shown.ts";
-import { type Constant, constantBehind, type Ties, tiesOf, timesHeldBy } from "./ties.ts";
+import { type Constant, constantBehind, constantOf, type Ties, tiesOf, timesHeldBy } from "./ties.ts";
+import { isOneRow } from "./write-choice.ts";
 
 /** A person identified by a parameter, or by the constant at a position of the text (a byte offset). */
 export interface PinnedConstant extends Omit<PinnedPerson, "from"> {
@@ -65,10 +68,73 @@ function pinOf(
   const subject = sight?.people?.subject;
   const constant = constantBehind(ties, reference);
   const column = sight?.relation.columns.find(({ name }) => name === subject?.column);
-  const type = column && catalog.typesByOid.get(column.typeOid);
-  const kind = type?.schema === "pg_catalog" && isExact(column) ? KINDS[type.name] : undefined;
+  const kind = column && kindOf(catalog, column);
   if (subject === undefined || constant === undefined || kind === undefined) return undefined;
   return { namespace: subject.namespace, type: kind, from: whereabouts(query, ties, constant) };
+}
+
+/**
+ * The one row of a query, by a key that a constant or a parameter names: of a write its target's, of a SELECT that of a table
+ * whose rows name their person.
+ */
+export function rowNamed(
+  statement: BoundStatement,
+  given: Given,
+  query: BoundQuery,
+): PinnedConstant | undefined {
+  const { write, relations, form } = query;
+  if (form === "insert" || form === "merge") return undefined;
+  const references = write === undefined ? relations.filter((each) => isNamed(given, each)) : [write.target];
+  for (const reference of references) {
+    const named = rowOf(statement, given, query, reference);
+    if (named !== undefined) return named;
+  }
+  return undefined;
+}
+
+/** The same, of a query that gives rows as they are. */
+export function shownRow(
+  { top, kind, ...statement }: BoundStatement,
+  given: Given,
+): PinnedConstant | undefined {
+  if (top?.form !== "select" || kind !== "select") return undefined;
+  const { isGrouped, isAggregated, isDistinct } = top.traits;
+  return isGrouped || isAggregated || isDistinct
+    ? undefined
+    : rowNamed({ top, kind, ...statement }, given, top);
+}
+
+function isNamed({ sights }: Given, reference: BoundRelation): boolean {
+  const people = sightOf(sights, reference)?.people;
+  return people?.subject !== undefined && people.unknown === 0;
+}
+
+function rowOf(
+  statement: BoundStatement,
+  { sights, catalog }: Given,
+  query: BoundQuery,
+  reference: BoundRelation,
+): PinnedConstant | undefined {
+  const { source } = reference;
+  if (source.kind !== "table" || !isOneRow(statement, sights, query, reference)) return undefined;
+  const { relation } = source;
+  for (const { column, to, restricts, ...pin } of pinsOf(statement, query)) {
+    const isKey = relation.rowKeys.some((key) => key.length === 1 && key[0] === column.name);
+    if (!isKey || column.relation !== reference || column.source.kind !== "own") continue;
+    const [value, ...more] = to.kind === "values" ? to.nodes : [];
+    if (value === undefined || more.length > 0 || !restricts.has(reference) || !isPlainEquality(pin))
+      continue;
+    const constant = constantOf(value);
+    const kind = kindOf(catalog, column.source.column);
+    if (constant === undefined || kind === undefined) continue;
+    const namespace = `row of ${relationKey(relation.schema, relation.name)} by ${column.name}`;
+    const from =
+      "place" in constant
+        ? constant
+        : { ...constant, isAlone: occurrences(query.node, constant.parameter) === 1 };
+    return { namespace, type: kind, from };
+  }
+  return undefined;
 }
 
 function whereabouts(query: BoundQuery, ties: Ties, constant: Constant): PinnedConstant["from"] {
@@ -89,9 +155,14 @@ function occurrences(tree: object, parameter: number): number {
   return count;
 }
 
+function kindOf(catalog: Catalog, column: Column): PinnedPerson["type"] | undefined {
+  const type = catalog.typesByOid.get(column.typeOid);
+  return type?.schema === "pg_catalog" && isExact(column) ? KINDS[type.name] : undefined;
+}
+
 /** Under another collation than its type's a text may equal a constant that is spelt differently. */
-function isExact(column: Column | undefined): boolean {
-  return column?.collation === undefined || EXACT.has(column.collation);
+function isExact(column: Column): boolean {
+  return column.collation === undefined || EXACT.has(column.collation);
 }
 
 const EXACT: ReadonlySet<string> = new Set(['pg_catalog."C"', 'pg_catalog."POSIX"']);

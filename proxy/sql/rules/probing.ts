@@ -2,7 +2,7 @@ import type { CatalogType, Relation } from "../../catalog/catalog.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { ColumnSight } from "../sight.ts";
 import { toldByNewRows } from "./constraints.ts";
-import { denied, placeOfRole } from "./denied.ts";
+import { classOf, denied, placeOfRole } from "./denied.ts";
 import type { Given } from "./given.ts";
 import { type Columns, refusedBy, type Target, type WriteFinding } from "./write-findings.ts";
 import { changes, refusingColumns, writtenInto } from "./written-tables.ts";
@@ -86,7 +86,7 @@ function lookUpByKey(
     role,
     `role "${role.name}" may not give ${key} a key of ${schema}.${name}.${sight.column.name}: an error would reveal which values exist`,
     "finds",
-    `Add the class "${sight.className ?? "of this column"}" under "finds:" of ${placeOfRole(role)}.`,
+    `Add ${classOf(sight)} under "finds:" of ${placeOfRole(role)}.`,
   );
   return { kind: "refused", refusal };
 }

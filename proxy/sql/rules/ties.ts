@@ -113,7 +113,7 @@ function tiedReferences({ others }: Ties, reference: BoundRelation): readonly Bo
 }
 
 /** For a constant, a parameter, or one of them cast to a type whose values have the same text. */
-function constantOf(node: Node): Constant | undefined {
+export function constantOf(node: Node): Constant | undefined {
   const [type, body] = nodeOf(node);
   switch (type) {
     case "A_Const": {

@@ -1,4 +1,4 @@
-import { seesClass } from "../../policy/policy.ts";
+import { type Role, seesClass } from "../../policy/policy.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundStatement } from "../bind/bound.ts";
 import { valuesOf } from "../tokens/documents.ts";
@@ -54,6 +54,15 @@ function guessed({ constants, parameters, copied }: TokenUses, { role }: Given):
   );
 }
 
+function howToFind(role: Role, token: TokenColumn): string {
+  const lacking = classesOf(token).find(
+    (each) => !seesClass(role, each) && role.finds !== "all" && !role.finds.has(each),
+  );
+  return lacking === undefined
+    ? 'By "finds:" a role compares the column in the WHERE of the query that reads its table.'
+    : `The column is stored as tokens. Add the class "${lacking}" under "finds:", and compare the column in the WHERE of the query that reads its table.`;
+}
+
 function classesOf(column: TokenColumn): readonly string[] {
   return valuesOf(column).map(({ className }) => className);
 }
@@ -103,6 +112,6 @@ export function forbiddenOnTokens(
         role,
         `role "${role.name}" sees ${stray.token.name} masked and may search it by exact value only`,
         "finds",
-        `The column is stored as tokens. Add the class "${classesOf(stray.token)[0]}" under "finds:", and compare the column in the WHERE of the query that reads its table. Values inside of documents are searched by roles that see their classes.`,
+        `${howToFind(role, stray.token)} Values inside of documents are searched by roles that see all their classes.`,
       );
 }

@@ -52,7 +52,7 @@ function misplaced(part: Shape<ValueColumn>): Refusal {
   const expected = [...(part.keys.size > 0 ? ["an object"] : []), ...(part.each ? ["an array"] : [])];
   return refuse(
     "22023",
-    `a document has something else than ${expected.join(" or ")} on the way to ${leaf?.name}, whose values are stored as tokens`,
+    `a document has something other than ${expected.join(" or ")} on the way to ${leaf?.name}, whose values are stored as tokens`,
     {
       hint: `Write ${expected.join(" or ")} there, or null. If it has several forms, the policy needs a path for each of them.`,
     },

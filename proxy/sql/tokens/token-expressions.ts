@@ -1,4 +1,15 @@
-import type { A_Const, A_Expr, CaseExpr, FuncCall, Node, SortBy, SubLink, TypeCast } from "libpg-query";
+import type {
+  A_Const,
+  A_Expr,
+  CaseExpr,
+  FuncCall,
+  Node,
+  RangeTableFunc,
+  RangeTableFuncCol,
+  SortBy,
+  SubLink,
+  TypeCast,
+} from "libpg-query";
 import type { BoundQuery, BoundStatement } from "../bind/bound.ts";
 import { type Body, forEachChild, lastName, nodeOf, visitNode } from "../parse/grammar.ts";
 import type { TokenView } from "./blind-forms.ts";
@@ -61,6 +72,9 @@ export class TokenExpressions {
       case "CollateClause":
         this.#forbid([(body as { arg?: Node }).arg], "a collation");
         break;
+      case "RangeTableFunc":
+        this.#forbidInXmlTable(body as RangeTableFunc);
+        break;
       case "MinMaxExpr":
         this.#forbid((body as { args?: Node[] }).args ?? [], "GREATEST or LEAST");
         break;
@@ -78,13 +92,21 @@ export class TokenExpressions {
     forEachChild(type, body, (childType, child) => this.#look(childType, child));
   }
 
+  #forbidInXmlTable({ docexpr, rowexpr, columns = [] }: RangeTableFunc): void {
+    const parts = columns.flatMap((column) => {
+      const { colexpr, coldefexpr } = nodeOf(column)[1] as RangeTableFuncCol;
+      return [colexpr, coldefexpr];
+    });
+    this.#forbid([docexpr, rowexpr, ...parts], "XMLTABLE");
+  }
+
   /** SQL's own functions on JSON, and JSON_TABLE, take paths in a language of their own. */
   #forbidInside(type: string, body: Body): void {
     forEachChild(type, body, (childType, child) => {
       if (this.#statement.queryOf.has(child)) return;
       const node = { [childType]: child } as unknown as Node;
       if (!this.#traces.holds(node)) this.#forbidInside(childType, child);
-      else if (this.#traces.holdsDocument(node))
+      else if (READING_JSON.has(type) || this.#traces.holdsDocument(node))
         this.#refusals.use(asColumn(this.#traces.ofNode(node)), "an SQL function on JSON");
     });
   }
@@ -147,3 +169,6 @@ export class TokenExpressions {
     this.#forbid(call.args ?? [], `${name}()`);
   }
 }
+
+/** SQL's functions that look into JSON: others only put values into it. */
+const READING_JSON: ReadonlySet<string> = new Set(["JsonFuncExpr", "JsonTable"]);

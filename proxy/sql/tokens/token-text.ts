@@ -1,12 +1,4 @@
-import type {
-  CopyStmt,
-  DeclareCursorStmt,
-  DefElem,
-  ExecuteStmt,
-  FetchStmt,
-  Node,
-  PrepareStmt,
-} from "libpg-query";
+import type { CopyStmt, DefElem, Node } from "libpg-query";
 import { foldAscii } from "../../pg/setting-text.ts";
 import type { CopyFormat } from "../../tokens/copy-rows.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
@@ -17,7 +9,6 @@ import { applyEdits, inOrder } from "../emit/rewrite.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import { parseText } from "../parse/parse-text.ts";
 import { Source } from "../parse/source.ts";
-import { forEachObject } from "../parse/tree.ts";
 import { hasHeader } from "../rules/copies.ts";
 import type { Scope } from "../scope.ts";
 import type { Edit } from "../verdict.ts";
@@ -36,8 +27,6 @@ export interface TokenStatement {
   readonly outputs: readonly (TokenColumn | undefined)[];
   /** COPY of token columns, in either direction. */
   readonly copy?: { readonly format: CopyFormat; readonly columns: readonly (TokenColumn | undefined)[] };
-  /** The cursor, or the prepared statement, whose rows later statements give. */
-  readonly names?: string;
 }
 
 /** A text as it goes to a server that holds tokens. */
@@ -236,8 +225,6 @@ function statementOf(
   { outputs, copied }: Pick<TokenUses, "outputs" | "copied">,
 ): TokenStatement | Refusal {
   const [type, body] = nodeOf(node);
-  if (type === "DeclareCursorStmt") return { outputs, names: (body as DeclareCursorStmt).portalname ?? "" };
-  if (type === "PrepareStmt") return { outputs, names: (body as PrepareStmt).name ?? "" };
   if (type !== "CopyStmt") return { outputs };
   const copy = body as CopyStmt;
   const columns = copy.is_from === true ? copied : outputs;
@@ -279,33 +266,3 @@ function formatOf(options: readonly Node[]): CopyFormat | undefined {
 }
 
 const KNOWN_OPTIONS: ReadonlySet<string> = new Set(["format", "delimiter", "null", "header", "freeze"]);
-
-/** The cursor or prepared statement that each statement of a text gives rows of. */
-export function namesIn(text: string): readonly (string | undefined)[] {
-  if (!/\b(?:fetch|execute)\b/i.test(text)) return [];
-  const parsed = parseText(text);
-  if (!parsed.ok) return [];
-  return parsed.statements.map(({ node }) => {
-    const [type, body] = nodeOf(node);
-    if (type === "FetchStmt") return (body as FetchStmt).portalname;
-    return type === "ExecuteStmt" ? (body as ExecuteStmt).name : undefined;
-  });
-}
-
-/** The prepared statements that a text executes, in whatever statement, and those that it prepares. */
-export function preparedNames(
-  text: string,
-): readonly { readonly name: string; readonly isExecuted: boolean }[] {
-  if (!/\b(?:execute|prepare)\b/i.test(text)) return [];
-  const parsed = parseText(text);
-  if (!parsed.ok) return [];
-  const found: { readonly name: string; readonly isExecuted: boolean }[] = [];
-  const look = (type: string, body: object): void => {
-    const isExecuted = type === "ExecuteStmt";
-    if (isExecuted || type === "PrepareStmt")
-      found.push({ name: (body as ExecuteStmt | PrepareStmt).name ?? "", isExecuted });
-    forEachObject(body, look);
-  };
-  for (const { node } of parsed.statements) look(...nodeOf(node));
-  return found;
-}

@@ -12,7 +12,7 @@ import type {
 } from "libpg-query";
 import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement, Output } from "../bind/bound.ts";
 import { isStar } from "../bind/outputs.ts";
-import { isBuiltinName, lastName, nodeOf } from "../parse/grammar.ts";
+import { forEachChild, isBuiltinName, lastName, nodeOf } from "../parse/grammar.ts";
 import { someObject } from "../parse/tree.ts";
 import { type Access, accessOf, expanded, isChange, isEach, PASSING } from "./document-access.ts";
 import { type DocumentColumn, partAt } from "./documents.ts";
@@ -314,8 +314,21 @@ export class Traces {
       case "A_ArrayExpr":
         return ((body as { elements?: Node[] }).elements ?? []).some((each) => this.holds(each));
       default:
-        return false;
+        return BUILDING.test(type) && this.#partHolds(type, body);
     }
+  }
+
+  /** Whether SQL's own syntax for JSON and XML puts a token into what it makes. */
+  #partHolds(type: string, body: object): boolean {
+    let holds = false;
+    forEachChild(type, body, (childType, child) => {
+      const query = this.#statement.queryOf.get(child);
+      holds ||=
+        query === undefined
+          ? this.holds({ [childType]: child } as unknown as Node)
+          : this.outputHolds(query, 0);
+    });
+    return holds;
   }
 
   /** Whether `t.*` in a row stands for a token among others. */
@@ -385,9 +398,12 @@ const GATHERING: ReadonlySet<string> = new Set(
   (
     "array_agg json_agg jsonb_agg json_object_agg jsonb_object_agg string_agg json_build_object jsonb_build_object " +
     "json_build_array jsonb_build_array to_json to_jsonb row_to_json any_value " +
-    "first_value last_value nth_value lag lead"
+    "xmlagg first_value last_value nth_value lag lead"
   ).split(" "),
 );
+
+/** Syntax that makes values of values; `ResTarget` is a named one in it. */
+const BUILDING = /^(?:Json(?!IsPredicate)|Xml(?:Expr|Serialize)$|ResTarget$)/;
 
 export function gathers(call: object): boolean {
   return GATHERING.has(lastName((call as FuncCall).funcname));

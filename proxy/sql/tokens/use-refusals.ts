@@ -25,11 +25,13 @@ export class UseRefusals {
     const name = column?.name ?? "a column";
     const key =
       column === undefined || column.form === "document" ? "of its class" : `of class "${column.className}"`;
+    const inDocuments =
+      "Values inside of documents can be compared by ->> or #>> with a constant path and =, <>, IN or = ANY, and documents by @>.";
     this.add(
       `${name} is stored as tokens, and ${what} cannot work on tokens`,
       column?.form === "document"
-        ? "Values inside of documents can be compared by ->> or #>> with a constant path and =, <>, IN or = ANY, and documents by @>."
-        : `Tokens can be compared by =, <>, IN and = ANY with constants, parameters and the same column; grouped, counted and joined. With "searches:" ${key} also by lower(column) =, ILIKE, right(column, 4) = (docs/tokens.md).`,
+        ? inDocuments
+        : `${column === undefined ? `${inDocuments} ` : ""}Tokens can be compared by =, <>, IN and = ANY with constants, parameters and the same column; grouped, counted and joined. With "searches:" ${key} also by lower(column) =, ILIKE, right(column, 4) = (docs/tokens.md).`,
     );
   }
 }

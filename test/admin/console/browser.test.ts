@@ -58,7 +58,6 @@ afterAll(async () => {
   await browser?.close();
   await sluice?.close();
   await database?.drop();
-  await program?.remove();
 });
 beforeEach(({ skip }) => {
   if (browser === undefined) skip(lacking);

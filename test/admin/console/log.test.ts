@@ -42,7 +42,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await sluice?.close();
   await database?.drop();
-  await program?.remove();
 });
 
 async function connect(user: keyof typeof PASSWORDS): Promise<pg.Client> {

@@ -1,0 +1,90 @@
+import type { IndexElem, InsertStmt, MergeStmt, MergeWhenClause, Node, ResTarget } from "libpg-query";
+import type { BoundColumn, BoundQuery, BoundStatement } from "../bind/bound.ts";
+import { type Body, nodeOf } from "../parse/grammar.ts";
+import { isIncoming } from "./base-columns.ts";
+import type { Given } from "./given.ts";
+import { keyOfPerson } from "./people.ts";
+import { type Loss, lossBy, stepBy } from "./person-paths.ts";
+import { isOfOnePerson } from "./pinned-people.ts";
+import { newKeyOnPath } from "./replaced-rows.ts";
+
+/*
+ * Rows that a write of a watched role takes from their person: it names another one there, or nobody. They are read without
+ * that person being counted then, so the write counts as reading them.
+ */
+
+/** How many people one written row stands for; "one person": all rows together. */
+export type Taken = "nobody" | "one person" | "one each" | "any number";
+
+export function peopleTaken(statement: BoundStatement, given: Given): Taken {
+  const found = statement.queries.map((query) => takenBy(statement, given, query));
+  if (newKeyOnPath(statement, given, "held") !== undefined) found.push("one each");
+  const most = found.reduce(
+    (one, other) => (ORDER.indexOf(other) > ORDER.indexOf(one) ? other : one),
+    "nobody",
+  );
+  // Two writes of one person each may be of two.
+  return most === "one person" && found.filter((each) => each === most).length > 1 ? "one each" : most;
+}
+
+const ORDER: readonly Taken[] = ["nobody", "one person", "one each", "any number"];
+
+function takenBy(statement: BoundStatement, given: Given, query: BoundQuery): Taken {
+  const { write, form } = query;
+  if (write === undefined) return "nobody";
+  const lost = deletes(query) ? lostBy(given, query) : undefined;
+  if (lost !== undefined) return lost === "any number" ? lost : "one each";
+  if (!changesKeys(statement, given, query)) return "nobody";
+  return form === "update" && isOfOnePerson(statement, given, query) ? "one person" : "one each";
+}
+
+function lostBy(given: Given, { write }: BoundQuery): Loss | undefined {
+  const source = write?.target.source;
+  return source?.kind === "table" ? lossBy(given, source.relation) : undefined;
+}
+
+function deletes({ form, node }: BoundQuery): boolean {
+  if (form !== "merge") return form === "delete";
+  const { mergeWhenClauses = [] } = node as MergeStmt;
+  return mergeWhenClauses.some((each) => (nodeOf(each)[1] as MergeWhenClause).commandType === "CMD_DELETE");
+}
+
+/** Whether existing rows may get another value in a column that leads to a person. */
+function changesKeys(statement: BoundStatement, given: Given, query: BoundQuery): boolean {
+  const { write, clauses, form, node } = query;
+  const { onConflictClause } = (form === "insert" ? node : {}) as InsertStmt;
+  const items = form === "insert" ? (onConflictClause?.targetList ?? []) : (clauses.assignments ?? []);
+  const keys = new Set(
+    write?.assigned.filter((column) => leadsToPerson(given, column)).map(({ name }) => name) ?? [],
+  );
+  return items.some((item) => {
+    const { name = "" } = nodeOf(item)[1] as ResTarget;
+    return keys.has(name) && !staysAsItIs(statement, query, item);
+  });
+}
+
+/** The key of the row's person, or one by which other rows find theirs. */
+function leadsToPerson(given: Given, column: BoundColumn): boolean {
+  const { source } = column.relation;
+  if (keyOfPerson(given.sights, column) !== undefined) return true;
+  return source.kind === "table" && stepBy(given, source.relation, column.name) !== undefined;
+}
+
+/** `SET a = a`, and by ON CONFLICT (a) `SET a = excluded.a`: ORMs write all columns of a row. */
+function staysAsItIs(statement: BoundStatement, query: BoundQuery, item: Node): boolean {
+  const { name, val, indirection } = nodeOf(item)[1] as ResTarget;
+  const column = val && indirection === undefined ? columnNamed(statement, nodeOf(val)[1]) : undefined;
+  if (column?.name !== name || column === undefined) return false;
+  if (column.relation === query.write?.target) return true;
+  return isIncoming(column.relation) && keysOfConflict(query).includes(column.name);
+}
+
+export function columnNamed({ meanings }: BoundStatement, body: Body): BoundColumn | undefined {
+  const meaning = meanings.get(body);
+  return meaning?.kind === "column" ? meaning.column : undefined;
+}
+
+function keysOfConflict({ node }: BoundQuery): readonly string[] {
+  const { onConflictClause } = node as InsertStmt;
+  return (onConflictClause?.infer?.indexElems ?? []).map((each) => (nodeOf(each)[1] as IndexElem).name ?? "");
+}

@@ -1,0 +1,305 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  executeMessage,
+  parseMessage,
+  queryMessage,
+  syncMessage,
+} from "../../proxy/wire/frontend-messages.ts";
+import { knows } from "../harness/postgres-versions.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { fieldOf, type Message, type Raw } from "../harness/raw-client.ts";
+import { makeWorld, type World } from "../session/world.ts";
+
+/*
+ * A watched role counts the person whom a row names. A thief takes that name away first, or writes another one there, row by
+ * row if need be, and reads the rows as nobody's or as those of one person.
+ */
+
+const POLICY = `
+version: 1
+classes: { text: { mask: redact } }
+tables:
+  public.clients: { subject: id, columns: { email: text } }
+  public.visits: { subject: client, columns: { said: text } }
+  public.calls: { subject: client, columns: { said: text } }
+  public.lines: { subject: call -> public.calls.client, columns: { said: text } }
+  public.orders: { subject: client, columns: { said: text } }
+  public.order_notes: { subject: order_id -> public.orders.client, columns: { said: text } }
+roles:
+  app:
+    users: [helpdesk_app]
+    reads: all
+    writes: all
+    sees: all
+    watch: true
+    people_behind: [{ setting: app.agent }]
+    budget: { 1h: 50 }
+`;
+
+let world: World;
+let sluice: TestProxy;
+beforeAll(async () => {
+  world = await makeWorld("npm", { policy: POLICY });
+  await world.database.query(`
+    CREATE TABLE regions (code text PRIMARY KEY);
+    INSERT INTO regions VALUES ('eu'), ('us');
+    CREATE TABLE clients (id int PRIMARY KEY, region text REFERENCES regions ON DELETE CASCADE, email text, country text);
+    INSERT INTO clients SELECT i, 'eu', 'p' || i || '@example.com', 'XX' FROM generate_series(1, 300) i;
+    CREATE TABLE visits (id int PRIMARY KEY, client int REFERENCES clients ON DELETE SET NULL, said text);
+    INSERT INTO visits SELECT i, i, 'visit ' || i FROM generate_series(1, 300) i;
+    CREATE TABLE calls (id int PRIMARY KEY, client int, said text);
+    INSERT INTO calls SELECT i, i, 'call ' || i FROM generate_series(1, 300) i;
+    CREATE TABLE lines (call int REFERENCES calls ON DELETE CASCADE, said text);
+    INSERT INTO lines SELECT i, 'line ' || i FROM generate_series(1, 300) i;
+    CREATE TABLE orders (id int PRIMARY KEY, client int, said text);
+    INSERT INTO orders SELECT i, i, '' FROM generate_series(1, 300) i;
+    CREATE TABLE order_notes (order_id int, said text);
+    INSERT INTO order_notes SELECT i, 'note ' || i FROM generate_series(1, 300) i;
+    GRANT ALL ON ALL TABLES IN SCHEMA public TO helpdesk_app;
+  `);
+  sluice = await startProxy(world.database, { policy: POLICY });
+});
+afterAll(async () => {
+  await sluice?.close();
+  await world?.close();
+});
+
+const query = (sql: string) => queryMessage(Buffer.from(sql));
+
+async function ask(raw: Raw, ...messages: readonly Buffer[]): Promise<readonly Message[]> {
+  raw.send(...messages);
+  return raw.until("Z");
+}
+
+const codeOf = (answer: readonly Message[]) => {
+  const error = answer.find(({ type }) => type === "E");
+  return error && fieldOf(error.bytes, "C");
+};
+const rowsOf = (answer: readonly Message[]) => answer.filter(({ type }) => type === "D").length;
+
+let readers = 0;
+
+/** Each has a budget of their own. Gives how many people they were charged. */
+async function asReader(work: (raw: Raw) => Promise<void>): Promise<number> {
+  const name = `reader-${readers++}`;
+  const over = logouts() + 1;
+  const raw = await sluice.raw("helpdesk_app");
+  await ask(raw, query(`SET app.agent = '${name}'`));
+  await work(raw);
+  raw.socket.end();
+  await expect.poll(logouts).toBe(over);
+  return sluice.events.reduce(
+    (sum, event) => sum + (event.kind === "statement" && event.user === name ? event.people : 0),
+    0,
+  );
+}
+
+const logouts = () => sluice.events.filter(({ kind }) => kind === "logout").length;
+
+/** Parameters as text, results as text. */
+function boundTo(values: readonly string[]): Buffer {
+  const count = Buffer.alloc(2);
+  count.writeInt16BE(values.length);
+  const parameters = values.map((value) => {
+    const length = Buffer.alloc(4);
+    length.writeInt32BE(Buffer.byteLength(value));
+    return Buffer.concat([length, Buffer.from(value)]);
+  });
+  const body = Buffer.concat([Buffer.alloc(4), count, ...parameters, Buffer.alloc(2)]);
+  const header = Buffer.alloc(5, "B");
+  header.writeInt32BE(body.length + 4, 1);
+  return Buffer.concat([header, body]);
+}
+
+/** By a driver: the numbers are parameters. */
+function prepared(sql: string): readonly Buffer[] {
+  const numbers: string[] = [];
+  const text = sql.replace(/\b\d+\b/g, (number) => `$${numbers.push(number)}`);
+  return [parseMessage("", Buffer.from(text)), boundTo(numbers), executeMessage("", 0), syncMessage];
+}
+
+/** Written for each of so many rows, and what is read then. */
+const MOVES: readonly (readonly [string | readonly string[], string])[] = [
+  ["DELETE FROM clients WHERE id = $", "SELECT said FROM visits WHERE client IS NULL"],
+  ["UPDATE visits SET client = NULL WHERE id = $", "SELECT said FROM visits WHERE client IS NULL"],
+  ["UPDATE calls SET client = 1 WHERE id = $", "SELECT said FROM calls WHERE client = 1"],
+  ["UPDATE calls SET client = 1 WHERE client = $", "SELECT said FROM calls WHERE client = 1"],
+  [
+    "INSERT INTO calls VALUES ($, 1) ON CONFLICT (id) DO UPDATE SET client = excluded.client",
+    "SELECT said FROM calls WHERE client = 1",
+  ],
+  [
+    "INSERT INTO calls VALUES ($, 1) ON CONFLICT (id) DO UPDATE SET client = excluded.client",
+    "SELECT l.said FROM lines l JOIN calls c ON c.id = l.call WHERE c.client = 1",
+  ],
+  [
+    "MERGE INTO calls c USING (VALUES ($)) v (i) ON c.id = v.i::int WHEN MATCHED THEN UPDATE SET client = 1",
+    "SELECT said FROM calls WHERE client = 1",
+  ],
+  [
+    ["DELETE FROM orders WHERE id = $", "INSERT INTO orders VALUES ($, 1)"],
+    "SELECT said FROM order_notes WHERE order_id BETWEEN 2 AND 41",
+  ],
+  [
+    ["UPDATE orders SET id = -id WHERE id = $", "INSERT INTO orders VALUES ($, 1)"],
+    "SELECT said FROM order_notes WHERE order_id BETWEEN 2 AND 41",
+  ],
+];
+
+const IDS = Array.from({ length: 40 }, (_, i) => i + 2);
+
+describe("whoever takes rows from their people, one by one, is charged as if they had been read", () => {
+  const forms = MOVES.flatMap(([writes, read]) => [
+    { how: "simple", writes: [writes].flat(), read, send: (sql: string) => [query(sql)] },
+    { how: "prepared", writes: [writes].flat(), read, send: prepared },
+  ]).filter(({ writes }) => knows(...writes));
+  test.each(forms)("$how: $writes", async ({ writes, read, send }) => {
+    let shown = 0;
+    const charged = await asReader(async (raw) => {
+      await ask(raw, query("BEGIN"));
+      for (const id of IDS)
+        for (const write of writes)
+          expect(codeOf(await ask(raw, ...send(write.replace("$", `${id}`))))).toBeUndefined();
+      shown = rowsOf(await ask(raw, query(read)));
+      await ask(raw, query("ROLLBACK"));
+      expect(shown).toBeGreaterThanOrEqual(IDS.length);
+    });
+    expect(charged).toBeGreaterThanOrEqual(IDS.length);
+  });
+});
+
+const LIST = IDS.map((id) => `(${id}, 1)`).join(", ");
+
+describe("nor all at once", () => {
+  test.each([
+    "DELETE FROM clients",
+    "DELETE FROM clients WHERE id < 100",
+    "DELETE FROM regions WHERE code = 'eu'",
+    "WITH gone AS (DELETE FROM clients WHERE id < 100) SELECT 1",
+    "UPDATE visits SET client = NULL",
+    `INSERT INTO calls VALUES ${LIST}, ${LIST.replaceAll("(", "(10")} ON CONFLICT (id) DO UPDATE SET client = excluded.client`,
+    "DELETE FROM orders WHERE id < 100",
+  ])("%s", async (sql) => {
+    await asReader(async (raw) => {
+      await ask(raw, query("BEGIN"));
+      const code = codeOf(await ask(raw, query(sql)));
+      await ask(raw, query("ROLLBACK"));
+      expect(code).toBe("53400");
+    });
+  });
+});
+
+describe("what a write leaves behind in a table's size, and its tag, tell of values", () => {
+  test.each([
+    "UPDATE clients SET email = email || repeat('x', 100 * ascii(substr(email, 2))) WHERE id = $",
+    "UPDATE clients SET email = email WHERE id = $ AND email LIKE '%1%'",
+    "UPDATE clients SET email = email WHERE id = $ AND email LIKE '%1%' RETURNING 1",
+  ])("%s", async (sql) => {
+    let told = 0;
+    const charged = await asReader(async (raw) => {
+      for (let id = 10; id < 20; id++) {
+        await ask(raw, query("BEGIN"));
+        const answer = await ask(raw, query(sql.replace("$", `${id}`)));
+        expect(codeOf(answer)).toBeUndefined();
+        if (answer.some(({ bytes }) => bytes.includes("UPDATE 1\0"))) told++;
+        await ask(raw, query("ROLLBACK"));
+      }
+    });
+    expect(charged).toBeGreaterThanOrEqual(told);
+  });
+
+  test("of many rows at once", async () => {
+    await asReader(async (raw) => {
+      const sql = "UPDATE clients SET email = email || repeat('x', 100 * ascii(substr(email, 2)))";
+      expect(codeOf(await ask(raw, query(sql)))).toBe("53400");
+    });
+  });
+
+  test.each([
+    "SELECT max(ctid) FROM clients",
+    "SELECT count(*) FROM clients WHERE ctid = '(0,1)'",
+    "SELECT max(xmin::text::bigint) FROM clients",
+    "SELECT id + 0, max(ctid) FROM clients WHERE id < 20 GROUP BY 1",
+  ])("places of rows are no plain figure: %s", async (sql) => {
+    let shown = 0;
+    const charged = await asReader(async (raw) => {
+      shown = rowsOf(await ask(raw, query(sql)));
+      expect(shown).toBeGreaterThan(0);
+    });
+    expect(charged).toBeGreaterThanOrEqual(shown);
+  });
+});
+
+describe("what a help desk does costs whom it has read", () => {
+  const SAVE = "UPDATE calls SET client = $1, said = $2 WHERE id = $3";
+  const save = (id: number, client: number) => [
+    parseMessage("", Buffer.from(SAVE)),
+    boundTo([`${client}`, "said anew", `${id}`]),
+    executeMessage("", 0),
+    syncMessage,
+  ];
+
+  test("a ticket is read, and saved with all its columns", async () => {
+    const charged = await asReader(async (raw) => {
+      for (const id of [201, 202, 203]) {
+        expect(rowsOf(await ask(raw, query(`SELECT * FROM calls WHERE id = ${id} LIMIT 21`)))).toBe(1);
+        expect(codeOf(await ask(raw, ...save(id, id)))).toBeUndefined();
+      }
+    });
+    expect(charged).toBe(3);
+  });
+
+  test("also when it was read by a prepared statement, and is saved by a text", async () => {
+    const charged = await asReader(async (raw) => {
+      expect(rowsOf(await ask(raw, ...prepared("SELECT * FROM calls WHERE id = 204")))).toBe(1);
+      const text = "UPDATE calls SET client = 205 WHERE id = 204";
+      expect(codeOf(await ask(raw, query(text)))).toBeUndefined();
+    });
+    expect(charged).toBe(1);
+  });
+
+  test("a customer who was read is deleted", async () => {
+    const charged = await asReader(async (raw) => {
+      expect(rowsOf(await ask(raw, query("SELECT * FROM clients WHERE id = 290")))).toBe(1);
+      expect(codeOf(await ask(raw, query("DELETE FROM clients WHERE id = 290")))).toBeUndefined();
+    });
+    expect(charged).toBe(1);
+  });
+
+  test("nobody was read where a ticket was not there, nor by another reader", async () => {
+    const charged = await asReader(async (raw) => {
+      await ask(raw, query("SELECT * FROM calls WHERE id = 210 AND said = 'none'"));
+      await ask(raw, query("SELECT count(*) FROM calls WHERE id = 210"));
+      await ask(raw, ...save(210, 210));
+      await ask(raw, ...save(201, 201));
+    });
+    expect(charged).toBe(2);
+  });
+
+  test("a save goes on when the budget is used up, of what was read", async () => {
+    await asReader(async (raw) => {
+      await ask(raw, query("SELECT * FROM calls WHERE id = 211"));
+      await ask(raw, query("SELECT * FROM calls"));
+      expect(codeOf(await ask(raw, query("SELECT * FROM calls WHERE id = 212")))).toBe("53400");
+      expect(codeOf(await ask(raw, ...save(211, 211)))).toBeUndefined();
+      expect(codeOf(await ask(raw, ...save(212, 212)))).toBe("53400");
+    });
+  });
+
+  test.each([
+    "UPDATE clients SET email = lower(email)",
+    "UPDATE calls SET client = client, said = upper(said) WHERE id < 100",
+    "INSERT INTO calls VALUES (1000, 1, '') ON CONFLICT (id) DO UPDATE SET id = excluded.id, said = excluded.said",
+    "INSERT INTO calls VALUES (1001, 1, '') ON CONFLICT (id) DO NOTHING",
+    "DELETE FROM visits WHERE id = 1",
+    "SELECT count(*) FROM clients",
+    "SELECT max(id) FROM clients",
+  ])("free: %s", async (sql) => {
+    const charged = await asReader(async (raw) => {
+      await ask(raw, query("BEGIN"));
+      expect(codeOf(await ask(raw, query(sql)))).toBeUndefined();
+      await ask(raw, query("ROLLBACK"));
+    });
+    expect(charged).toBe(0);
+  });
+});
