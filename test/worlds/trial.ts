@@ -44,6 +44,16 @@ export function lineOf({ name, told, paid, excess, distinct }: Trial): string {
   return `${name}: ${told} bits told by letters, ${distinct} answers, ${paid.toFixed(1)} bits paid, ${excess.toPrecision(2)} too many`;
 }
 
+/** How much of the channels is tried. */
+interface Extent {
+  /** In place of each channel's own. */
+  readonly role?: RoleName;
+  /** Of each channel. */
+  readonly mostSteps?: number;
+  /** Of worlds. */
+  readonly count?: number;
+}
+
 /**
  * Tries channels one after the other, each on people of its own. One reader does all channels of their role, because
  * what one channel reads changes nothing for the next.
@@ -51,8 +61,7 @@ export function lineOf({ name, told, paid, excess, distinct }: Trial): string {
 export async function tryChannels(
   worlds: Worlds,
   channels: readonly Channel[],
-  roleOf: (channel: Channel) => RoleName = ({ role }) => role,
-  mostSteps = Number.POSITIVE_INFINITY,
+  { role: roleOfAll, mostSteps = Number.POSITIVE_INFINITY, count = worlds.count }: Extent = {},
 ): Promise<readonly Trial[]> {
   const readers = new Map<RoleName, Reader>();
   const trials: Trial[] = [];
@@ -61,10 +70,10 @@ export async function tryChannels(
     const people = Array.from({ length: channel.people }, (_, i) => next + i);
     next += channel.people;
     if (next > PEOPLE) throw new Error("more people are needed: PEOPLE");
-    const role = roleOf(channel);
+    const role = roleOfAll ?? channel.role;
     // A used-up budget stays used up.
     const reader = role === "tight" ? undefined : readers.get(role);
-    const used = reader ?? (await worlds.reader(role));
+    const used = reader ?? (await worlds.reader(role, count));
     readers.set(role, used);
     trials.push(await tryOne(used, channel, people, mostSteps));
     if (role === "tight") used.close();
