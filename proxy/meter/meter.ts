@@ -121,6 +121,8 @@ export type Grant =
 export interface CounterStore {
   /** Counts the longest run of leading rows that fits all windows, atomically. Never rejects. */
   charge(account: Account, batch: Batch): Promise<Grant>;
+  /** The budgets by which it counts an account: with an operator's grants, for one. Those of the account if left out. */
+  windowsOf?(account: Account): readonly BudgetWindow[];
   /** The current use of each window, without counting; undefined while the counters are unreachable. */
   usage?(account: Account): Promise<readonly WindowUse[] | undefined>;
   /** False while the counters are unreachable. */
@@ -133,6 +135,8 @@ export interface CounterStore {
  * no round trip.
  */
 export interface Meter {
+  /** The budgets by which it counts now, in the order of the account's own. */
+  readonly windows: readonly BudgetWindow[];
   /** Returns "all" synchronously if nothing in the batch needs a round trip. */
   charge(batch: Batch): Grant | Promise<Grant>;
   /** Counts exact lookups before their statement runs, and changed rows before they are committed. */

@@ -7,6 +7,7 @@ import { graceOf, spansOf } from "./budget-windows.ts";
 import { costOf } from "./costs.ts";
 import type { Account, Batch, CounterStore, Grant, Meter, Price, Reveal, WindowUse } from "./meter.ts";
 import { scopeParts } from "./scopes.ts";
+import { windowsIn } from "./store-layers.ts";
 
 const ALL: Grant = { kind: "all" };
 
@@ -77,6 +78,10 @@ class SessionMeter implements Meter {
       ...(units > 0 && { units: [units] }),
     };
     return units > 0 || !this.#counted.hasAll(batch, this.#clock()) ? this.#trip(batch) : ALL;
+  }
+
+  get windows(): readonly BudgetWindow[] {
+    return windowsIn(this.#store, this.#account);
   }
 
   recall(question: string): string | undefined {

@@ -7,6 +7,8 @@ import { budgetKey } from "./scopes.ts";
 /** Why a budget allows no more people for now. */
 interface Stop {
   readonly refusal: Refusal;
+  /** What the budget allowed: with more, there is room. */
+  readonly limit: number;
   /** Unix time in milliseconds. */
   readonly until: number;
 }
@@ -22,17 +24,17 @@ export class Stops {
   readonly #known = new LRUCache<string, Stop>({ max: BUDGETS });
 
   stop(account: Account, window: BudgetWindow, refusal: Refusal, until: number): void {
-    this.#known.set(budgetKey(account, window), { refusal, until });
+    this.#known.set(budgetKey(account, window), { refusal, until, limit: window.limit });
   }
 
-  /** What the account is told at this time; undefined: it may go on. */
-  of(account: Account, now: number): Refusal | undefined {
+  /** What the account is told at this time; undefined: it may go on. `windows`: its budgets, with what an order changes. */
+  of(account: Account, windows: readonly BudgetWindow[], now: number): Refusal | undefined {
     if (this.#known.size === 0) return undefined;
-    for (const window of account.windows) {
+    for (const window of windows) {
       const key = budgetKey(account, window);
       const stop = this.#known.get(key);
       if (stop === undefined) continue;
-      if (stop.until > now) return stop.refusal;
+      if (stop.until > now && stop.limit >= window.limit) return stop.refusal;
       this.#known.delete(key);
     }
     return undefined;

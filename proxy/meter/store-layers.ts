@@ -1,4 +1,5 @@
 import type { Addition } from "../orders/measures.ts";
+import type { BudgetWindow } from "../policy/policy.ts";
 import type { Account, Batch, CounterStore, Grant } from "./meter.ts";
 import { shareOfOwn, withMore } from "./shares.ts";
 
@@ -7,10 +8,9 @@ export const TIGHTENED_SHARE = 0.5;
 
 /** Halves the budgets of users that a rule has tightened. */
 export function withTightening(inner: CounterStore, isTightened: (user: string) => boolean): CounterStore {
-  return layer(inner, (account, batch) => {
-    if (!isTightened(account.user)) return inner.charge(account, batch);
-    return inner.charge({ ...account, windows: shareOfOwn(account.windows, TIGHTENED_SHARE) }, batch);
-  });
+  return withWindows(inner, ({ user, windows }) =>
+    isTightened(user) ? shareOfOwn(windows, TIGHTENED_SHARE) : windows,
+  );
 }
 
 /** Adds an operator's grants to users' budgets. */
@@ -18,10 +18,9 @@ export function withGrants(
   inner: CounterStore,
   grantOf: (user: string) => Addition | undefined,
 ): CounterStore {
-  return layer(inner, (account, batch) => {
-    const more = grantOf(account.user);
-    if (more === undefined) return inner.charge(account, batch);
-    return inner.charge({ ...account, windows: withMore(account.windows, more) }, batch);
+  return withWindows(inner, ({ user, windows }) => {
+    const more = grantOf(user);
+    return more === undefined ? windows : withMore(windows, more);
   });
 }
 
@@ -43,16 +42,34 @@ function speaksOfPeople({ counts = "rows", people }: Batch): boolean {
   return counts === "rows" || (counts === "price" && people.length > 0);
 }
 
+function withWindows(
+  inner: CounterStore,
+  changed: (account: Account) => readonly BudgetWindow[],
+): CounterStore {
+  const within = (account: Account): Account => {
+    const windows = changed(account);
+    return windows === account.windows ? account : { ...account, windows };
+  };
+  return layer(inner, (account, batch) => inner.charge(within(account), batch), within);
+}
+
 function layer(
   inner: CounterStore,
   charge: (account: Account, batch: Batch) => Promise<Grant>,
+  within = (account: Account) => account,
 ): CounterStore {
   return {
     charge,
+    windowsOf: (account) => windowsIn(inner, within(account)),
     usage: async (account) => inner.usage?.(account),
     get ready() {
       return inner.ready;
     },
     close: () => inner.close(),
   };
+}
+
+/** The budgets by which a store counts an account. */
+export function windowsIn(store: CounterStore, account: Account): readonly BudgetWindow[] {
+  return store.windowsOf?.(account) ?? account.windows;
 }

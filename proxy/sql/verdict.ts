@@ -160,7 +160,7 @@ export interface Metering {
   /** How many people each of them counts as; 1 if absent. */
   readonly cost?: number;
   /** One more field at the very end says whether the user has work with all these people: "t" or "f". */
-  readonly purpose?: true;
+  readonly purpose?: true | "of another reader";
   /** Each row is made from several people's rows, and fields at the end identify them. Then there are no `subjects`. */
   readonly groups?: Groups;
   /** What a role with a budget of people pays; absent for other roles, and if nothing can be learned. */
@@ -217,7 +217,7 @@ export interface PinnedPerson {
 export function extraFields({ metering }: Statement): number {
   if (metering === undefined) return 0;
   const { subjects, purpose, groups } = metering;
-  return subjects.length + (purpose === true ? 1 : 0) + (groups?.namespaces.length ?? 0);
+  return subjects.length + (purpose === undefined ? 0 : 1) + (groups?.namespaces.length ?? 0);
 }
 
 /** Effects on the session, applied when the statement's CommandComplete arrives. */

@@ -1,4 +1,11 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import {
+  bindMessage,
+  executeMessage,
+  parseMessage,
+  queryMessage,
+  syncMessage,
+} from "../../proxy/wire/frontend-messages.ts";
 import { makeWorld, type World } from "./world.ts";
 
 const TIE = `purpose: { public.customers: "exists (select from public.tickets t where t.customer_id = customers.id and t.assignee = :user)" }`;
@@ -52,3 +59,40 @@ test.each(["anna", "cleo"] as const)(
     world.sluice.setPolicy(POLICY(""));
   },
 );
+
+const DESK = `
+version: 1
+tables:
+  public.customers: { subject: id }
+  public.tickets: { subject: customer_id }
+roles:
+  app: { users: [helpdesk_app], reads: all, writes: all, sees: all, watch: true, people_behind: [{ setting: app.agent }], budget: { 1d: 1000 }, ${TIE} }
+`;
+const ASKED = "SELECT id, email FROM customers WHERE id <= 6 ORDER BY id";
+
+test.each([
+  ["a cursor", [`DECLARE c CURSOR FOR ${ASKED}`], "FETCH ALL FROM c"],
+  ["a portal", [], undefined],
+] as const)("who reads from %s has no other person's reasons", async (_what, opened, read) => {
+  world.sluice.setPolicy(DESK);
+  const client = await world.sluice.raw("helpdesk_app");
+  const ask = async (...messages: readonly Buffer[]) => {
+    client.send(...messages);
+    return client.until("Z");
+  };
+  const query = (sql: string) => queryMessage(Buffer.from(sql));
+  await ask(query("BEGIN"));
+  await ask(query("SET app.agent = 'anna'"));
+  for (const sql of opened) await ask(query(sql));
+  if (read === undefined) await ask(parseMessage("", Buffer.from(ASKED)), bindMessage("p", ""), syncMessage);
+  await ask(query("SET app.agent = 'cleo'"));
+  world.sluice.statements();
+  const answer = await ask(...(read === undefined ? [executeMessage("p", 0), syncMessage] : [query(read)]));
+  expect(answer.filter(({ type }) => type === "D")).toHaveLength(6);
+  await ask(query("ROLLBACK"));
+  const [event] = world.sluice.statements().filter(({ people }) => people > 0);
+  expect(event).toMatchObject({ user: "cleo", people: 6 });
+  expect(event?.unexplained).toBeUndefined();
+  client.socket.destroy();
+  world.sluice.setPolicy(POLICY(""));
+});

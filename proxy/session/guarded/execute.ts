@@ -65,9 +65,9 @@ export class GuardedExecute implements RequestSteps<Frame, ExecuteInput, Execute
 
   decide({ frame, name, maxRows, portal }: ExecuteInput): Outcome<ExecuteDecision> {
     const { acting, fencing } = this.#exchange;
-    const { judged, statement } = portal;
-    const outlived = acting?.refusal ?? fencing.refusal(judged) ?? this.#foresight.outlived(portal);
+    const outlived = acting?.refusal ?? fencing.refusal(portal.judged) ?? this.#foresight.outlived(portal);
     if (outlived === "unsettled") return outlived;
+    const { judged, statement } = portal;
     if (outlived !== undefined) return new Refused(outlived, judged);
     const source = statement && this.#foresight.source(statement, portal.counts, name);
     if (source === "unsettled") return source;

@@ -9,6 +9,7 @@ import { Description } from "../statement/described.ts";
 import { pinnedIn } from "../statement/pinned.ts";
 import {
   isSource,
+  judgeAnew,
   type Lookup,
   nameOf,
   type Portal,
@@ -228,8 +229,9 @@ export class Foresight {
    * Why no more rows may come of a portal or cursor: it was opened under another policy, and what it gives is not
    * what it would give now.
    */
-  outlived({ judged }: Portal): Refusal | "unsettled" | undefined {
+  outlived(portal: Portal): Refusal | "unsettled" | undefined {
     const { judging, acting } = this.#exchange;
+    const { judged } = portal;
     if (acting !== undefined && judged.person !== judging.person) return OF_ANOTHER;
     const now = judging.scope();
     const { scope } = judged;
@@ -239,7 +241,9 @@ export class Foresight {
     const anew = judging.judge(judged.text, this.#exchange.parts.scopes.of({ ...scope, policy, role }));
     if (anew === undefined) return "unsettled";
     if (anew.verdict.kind === "refuse") return anew.verdict.refusal;
-    return textOf(anew).equals(textOf(judged)) ? undefined : OUTLIVED;
+    if (!textOf(anew).equals(textOf(judged))) return OUTLIVED;
+    judgeAnew(portal, anew);
+    return undefined;
   }
 
   /** A name that is free may yet be given by a statement on its way: only silence is certain. */

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { Names } from "../../protocol/object-names.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
@@ -26,13 +27,14 @@ export interface Prepared {
 
 /** A portal of the extended protocol, or a cursor: in the server they are one. */
 export interface Portal {
-  readonly judged: Judged;
-  readonly statement: Statement | undefined;
+  /** By the policy in force when it was last read from. */
+  judged: Judged;
+  statement: Statement | undefined;
   /** A cursor WITH HOLD outlives its transaction. */
   readonly held: boolean;
   readonly counts: Counts;
   /** The people whom its parameters name: see `StatementPrice.pins`. */
-  readonly pinned: PinnedPeople | undefined;
+  pinned: PinnedPeople | undefined;
   /** What its statement and its parameters ask: see `repeats.ts`. */
   readonly question: string | undefined;
   /** How many lookups its parameters make beside those of its text. */
@@ -137,6 +139,32 @@ export function portalOf(judged: Judged, statement: Statement | undefined, bound
     lookups,
     description: (isShared ? description : undefined) ?? new Description(),
   };
+}
+
+/** The same portal under another policy, by which the server would have got the same text. */
+export function judgeAnew(portal: Portal, anew: Judged): void {
+  const { judged, statement } = portal;
+  const fresh = counterpart(statement, judged.verdict.statements, anew.verdict.statements);
+  const [before, now] = [statement, fresh].map((each) => each?.metering?.price?.pins);
+  // Its parameters are the server's alone: whom they name under another name is not known any more.
+  if (!isDeepStrictEqual(before, now)) portal.pinned = undefined;
+  portal.judged = { ...anew, ...(judged.person !== undefined && { person: judged.person }) };
+  portal.statement = fresh;
+}
+
+/** A portal's statement is one of its text's, or what one of them declares a cursor for. */
+function counterpart(
+  statement: Statement | undefined,
+  before: readonly Statement[],
+  now: readonly Statement[],
+): Statement | undefined {
+  const index = before.findIndex((each) => each === statement || declaredBy(each) === statement);
+  const other = now[index];
+  return other === undefined || before[index] === statement ? other : declaredBy(other);
+}
+
+function declaredBy({ effect }: Statement): Statement | undefined {
+  return effect?.kind === "declare" ? effect.inner : undefined;
 }
 
 /** What a name means at one moment; "unsettled" when messages on their way decide that yet. */

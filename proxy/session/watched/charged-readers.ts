@@ -80,7 +80,9 @@ export class Readers {
     const suspended = this.suspended(reader);
     if (suspended !== undefined || this.#judging.observes) return suspended;
     if (person === undefined && role.unnamed === "refuse") return nobodyNamed(role);
-    return sharedOf(this.#parts).stops.of(account, this.#parts.now());
+    return this.stops(reader)
+      ? sharedOf(this.#parts).stops.of(account, reader.meter.windows, this.#parts.now())
+      : undefined;
   }
 
   /**

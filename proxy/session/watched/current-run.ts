@@ -88,8 +88,17 @@ export class CurrentRun {
       const own = withCopiesOf(statement, lookup);
       return own === "unsettled" ? statement : own;
     }
-    const source = sourceOf(statement, { rows: 0, bytes: 0 }, lookup);
+    const source = sourceOf(statement, NO_ROWS, lookup);
     return isSource(source) ? source.shape : statement;
+  }
+
+  /** A cursor may have been opened for somebody else: the policy's reasons to read were theirs. */
+  #shapeFor({ person }: Reader, statement: Statement, own: Scope): Statement {
+    const { established, names } = this.#state;
+    const shape = this.shapeOf(statement);
+    const source = sourceOf(statement, NO_ROWS, asAnswered(names));
+    const { user } = (isSource(source) ? source.scope : undefined) ?? own;
+    return user === undefined || user === (person ?? established.user) ? shape : ofAnotherReader(shape);
   }
 
   #runOf(request: RunRequest): Run | undefined {
@@ -108,7 +117,8 @@ export class CurrentRun {
     const row = portal === undefined ? own && rowInText(judged, own) : rowOf(portal.pinned);
     const statement = this.#state.readers.due(request.reader, own ?? UNKNOWN_STATEMENT, row);
     const counts = portal?.counts ?? { rows: 0, bytes: 0 };
-    const run = new Run(judged, statement, this.shapeOf(statement), counts, request.at);
+    const shape = this.#shapeFor(request.reader, statement, judged.scope);
+    const run = new Run(judged, statement, shape, counts, request.at);
     run.row = row;
     return this.#begun(run, request.reader);
   }
@@ -125,6 +135,19 @@ export class CurrentRun {
     this.#state.names.statements.delete("");
     this.#state.names.portals.delete("");
   }
+}
+
+const ofOthers = new WeakMap<Statement, Statement>();
+
+/** The same statement: what it says of reasons is not known of whoever gets its rows. */
+function ofAnotherReader(statement: Statement): Statement {
+  const { metering } = statement;
+  if (metering?.purpose === undefined) return statement;
+  const known = ofOthers.get(statement);
+  if (known !== undefined) return known;
+  const made: Statement = { ...statement, metering: { ...metering, purpose: "of another reader" } };
+  ofOthers.set(statement, made);
+  return made;
 }
 
 const NO_ROWS = { rows: 0, bytes: 0 } as const;

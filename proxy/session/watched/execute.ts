@@ -58,7 +58,9 @@ export class WatchedExecute implements RequestSteps<Frame, ExecuteInput, Execute
       : { frame, at, name, portal: undefined, judged: ofCursor(name, scope) };
   }
 
-  decide({ frame, at, name, portal, judged }: ExecuteInput): Outcome<ExecuteDecision> {
+  decide({ frame, at, name, portal, ...input }: ExecuteInput): Outcome<ExecuteDecision> {
+    if (portal !== undefined && !this.#renewal.isOfNow(portal)) return "unsettled";
+    const judged = portal?.judged ?? input.judged;
     const statement = portal === undefined ? judged.verdict.statements[0] : portal.statement;
     if (statement !== undefined && !this.#renewal.areCurrent([statement], "extended")) return "unsettled";
     const shape = statement && this.#state.shapeOf(statement);

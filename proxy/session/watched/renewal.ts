@@ -1,8 +1,10 @@
 import type { Statement } from "../../sql/verdict.ts";
+import { countingScope } from "../../sql/watched-text.ts";
 import { nameKey } from "../../wire/messages.ts";
 import type { Protocol } from "../decide/naming.ts";
+import { isReadable } from "../decide/readable.ts";
 import { type Judged, Kept } from "../statement/decision.ts";
-import { type Prepared, preparedBy } from "../statement/prepared.ts";
+import { judgeAnew, type Portal, type Prepared, preparedBy } from "../statement/prepared.ts";
 import { preparingAgain } from "../statement/preparing-again.ts";
 import type { Judgement } from "./judgement.ts";
 import { plainly, type WatchedState } from "./watched-state.ts";
@@ -37,10 +39,17 @@ export class Renewal {
     return this.#prepareAgain(judged, key, parse);
   }
 
-  /** What SQL's EXECUTE runs is judged by what is known now, as what Bind binds is. False: it has to wait. */
+  /**
+   * What SQL's EXECUTE runs is judged by what is known now, as what Bind binds is, and what FETCH reads by the policy of now.
+   * False: it has to wait.
+   */
   areCurrent(statements: readonly Statement[], by: Protocol): boolean {
     const { names, ledger, judging } = this.#state;
     for (const { effect } of statements) {
+      if (effect?.kind === "fetch") {
+        const portal = names.portals.find(nameKey(effect.portal), ledger.pipeline);
+        if (typeof portal === "object" && !this.isOfNow(portal)) return false;
+      }
       if (effect?.kind !== "execute") continue;
       const prepared = names.statements.find(nameKey(effect.name), ledger.pipeline);
       if (typeof prepared !== "object" || this.#judgement.stillHolds(prepared)) continue;
@@ -49,6 +58,23 @@ export class Renewal {
       if (judged === undefined) return false;
       this.#adopts(prepared, judged);
     }
+    return true;
+  }
+
+  /** A portal or cursor counts people by the policy of now, whatever was in force when it was opened. False: it has to wait. */
+  isOfNow(portal: Portal): boolean {
+    const { judging, parts, established } = this.#state;
+    const now = judging.scope();
+    if (now === undefined) return false;
+    const { judged } = portal;
+    if (now.policy === judged.scope.policy || !isReadable(judged.text, established.parameters)) return true;
+    const { policy, role } = now;
+    const scope = parts.scopes.of({ ...judged.scope, policy, role });
+    const anew = judging.judge(judged.text, judging.observes ? countingScope(scope) : scope);
+    if (anew === undefined) return false;
+    if (isSameText(anew, judged)) judgeAnew(portal, anew);
+    // Its rows have the columns that were added then.
+    else if (judged.verdict.kind !== "rewrite") judgeAnew(portal, plainly(anew));
     return true;
   }
 

@@ -240,9 +240,9 @@ interface Trimmed {
 }
 
 function ofPeople(run: Run, metering: Metering, identities: string[], { bytes, end }: Trimmed): Rows {
-  const hasPurpose = metering.purpose !== true || identities.pop() !== "f";
+  const hasPurpose = metering.purpose === undefined || identities.pop() !== "f";
   const namespaces = namespacesOf(metering.subjects);
-  if (!hasPurpose)
+  if (!hasPurpose && metering.purpose === true)
     for (const [i, identity] of identities.entries()) run.people.lacksPurpose(namespaces[i] ?? "", identity);
   const others = metering.unknown > 0 ? peopleIn(run, 1, bytes) : 0;
   const shown = { namespaces, identities, units: others * PERSON, bytes };
