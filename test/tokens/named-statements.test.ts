@@ -206,6 +206,50 @@ test("what was prepared before its table held tokens is prepared again", async (
   expect((await database.query("SELECT * FROM plain")).rows).toEqual([]);
 });
 
+test("what was prepared while nothing was stored as tokens is prepared again", async () => {
+  onTestFinished(() => sluice.setPolicy(POLICY));
+  sluice.setPolicy(`
+version: 1
+tables: {}
+unclassified: show
+roles:
+  app: { users: [helpdesk_app], reads: all, writes: all, sees: all }
+  lead: { users: [ben], reads: [public.people], writes: [public.people] }
+`);
+  for (const user of ["helpdesk_app", "ben"]) {
+    const raw = await sluice.raw(user);
+    onTestFinished(() => void raw.socket.destroy());
+    const insert = "INSERT INTO people (id, email) VALUES (2, 'clear')";
+    raw.send(
+      query(`PREPARE p AS ${insert}`),
+      ...[query("BEGIN"), parseMessage("q", Buffer.from(insert)), bindMessage("run", "q"), syncMessage],
+    );
+    for (const _ of ["p", "BEGIN", "q"]) expect(await raw.answer()).not.toContain("E(");
+    sluice.setPolicy(POLICY);
+    for (const messages of [
+      [executeMessage("run", 0), syncMessage],
+      [query("ROLLBACK")],
+      [bindMessage("", "q"), executeMessage("", 0), syncMessage],
+      [query("EXECUTE p")],
+    ])
+      raw.send(...messages);
+    expect(await raw.answer()).toBe("E(26000) Z(E)");
+    expect(await raw.answer()).toBe("C(ROLLBACK) Z(I)");
+    for (const _ of ["q", "p"]) expect(await raw.answer()).toBe("E(26000) Z(I)");
+    const again = Buffer.from("INSERT INTO people (id, email) VALUES (3, 'clear')");
+    raw.send(parseMessage("q", Buffer.from("SELECT 1")), syncMessage, query("DEALLOCATE q"));
+    expect(await raw.answer()).toContain("E(42P05)");
+    await raw.answer();
+    raw.send(parseMessage("q", again), bindMessage("", "q"), executeMessage("", 0), syncMessage);
+    expect(await raw.answer()).toContain("C(INSERT 0 1)");
+    const { rows } = await database.query("DELETE FROM people WHERE id > 1 RETURNING email");
+    expect(rows).toEqual([{ email: expect.stringMatching(/^slt1_/) }]);
+    sluice.setPolicy(
+      POLICY.replace(/token_canary.*\n/, "").replaceAll(/, (stored: \w+|joinable: true)/g, ""),
+    );
+  }
+});
+
 test("a role that does not see the class gets masks by whatever name", async () => {
   const agent = await sluice.connect("anna");
   onTestFinished(() => agent.end());

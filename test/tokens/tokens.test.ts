@@ -262,6 +262,9 @@ test.each([
   "INSERT INTO people (id, email) SELECT 80, note FROM people",
   "INSERT INTO people (id, email) VALUES (80, 'a' || 'b')",
   "INSERT INTO people (id, email) VALUES (80, 'slt1_1_x')",
+  "INSERT INTO people (id, email) SELECT 80, x FROM (VALUES ('b'), ('a')) v(x) ORDER BY x LIMIT 1",
+  "INSERT INTO people (id, email) SELECT 80, x AS y FROM (VALUES ('b'), ('a')) v(x) ORDER BY 2 LIMIT 1",
+  "UPDATE people SET email = (SELECT 'b' UNION SELECT 'a' ORDER BY 1 LIMIT 1) WHERE id = 1",
   "PREPARE q AS UPDATE people SET email = $1",
 ])("a role that sees all is refused what tokens cannot do: %s", async (text) => {
   for (const client of [app, watched, lead])

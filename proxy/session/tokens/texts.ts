@@ -247,7 +247,7 @@ export const UNSURE = refuse(
   },
 );
 
-const PREPARE_AGAIN = refuse(
+export const PREPARE_AGAIN = refuse(
   "26000",
   "the prepared statement must be prepared again: the columns that are stored as tokens have changed",
   { hint: "Prepare it again." },

@@ -190,7 +190,9 @@ export class TokenLeg implements ServerLeg {
   }
 
   send(given: Buffer | Frame, request: Request): void {
-    const frame = this.#isActive ? asFrame(given) : undefined;
+    const isActive = this.#isActive;
+    if (!isActive) this.#names.missed();
+    const frame = isActive ? asFrame(given) : undefined;
     if (frame === undefined || frame.piece !== "whole") {
       this.#inner.send(given, request);
       return;
@@ -275,7 +277,7 @@ export class TokenLeg implements ServerLeg {
     const named = this.#names.expected("statements", bind.statement);
     const sent = named?.sent;
     const namings = this.#propose("portals", bind.portal, named);
-    const refusal = sent && this.#texts.renew(sent, this.#defined);
+    const refusal = sent === undefined ? this.#names.unknown : this.#texts.renew(sent, this.#defined);
     if (refusal !== undefined) {
       this.#put(poisonedBind(bind.portal), request, { namings, refusal });
       return;
@@ -296,7 +298,9 @@ export class TokenLeg implements ServerLeg {
   #execute(given: Buffer | Frame, frame: Frame, request: Request): void {
     const named = this.#names.expected("portals", decodeExecute(frame).portal);
     if (named === undefined) {
-      this.#inner.send(given, request);
+      const { unknown } = this.#names;
+      if (unknown === undefined) this.#inner.send(given, request);
+      else this.#put(poisonedExecute, request, { refusal: unknown });
       return;
     }
     const { sent } = named;

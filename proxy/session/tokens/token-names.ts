@@ -2,7 +2,7 @@ import { type Change, Names } from "../../protocol/object-names.ts";
 import type { NameUse } from "../../sql/tokens/name-uses.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { FieldOrigin } from "../../wire/rows.ts";
-import type { Sent } from "./texts.ts";
+import { PREPARE_AGAIN, type Sent } from "./texts.ts";
 import type { FieldColumns } from "./token-rows.ts";
 
 /** What a name stands for: one statement of a text. */
@@ -41,8 +41,19 @@ export class TokenNames {
   readonly #names = { statements: new Names<Named>(), portals: new Names<Named>() };
   /** Sent, and not answered. */
   readonly #open = new Set<Naming>();
+  /** Why something may not run that was prepared while nothing was stored as tokens, and is not known. */
+  #unknown: Refusal | undefined;
   /** Something was prepared whose parameters become tokens. */
   #areSealed = false;
+
+  /** Something is sent that is not followed, because nothing is stored as tokens yet. */
+  missed(): void {
+    this.#unknown = PREPARE_AGAIN;
+  }
+
+  get unknown(): Refusal | undefined {
+    return this.#unknown;
+  }
 
   /** As it will be if all that was sent succeeds. */
   expected(of: Naming["of"], name: string): Named | undefined {
@@ -93,7 +104,8 @@ export class TokenNames {
   /** The columns of the rows of what is named, which may name something else. */
   #source(use: NameUse, renew: (sent: Sent) => Refusal | undefined, depth = 0): FieldColumns | Refusal {
     const named = this.expected(placeOf(use), use.key);
-    // The server does not have it either, or gives up at such a ring.
+    // Otherwise the server does not have it either, or gives up at such a ring.
+    if (named === undefined && use.does === "executes" && this.#unknown !== undefined) return this.#unknown;
     if (named === undefined || depth > DEEPEST) return [];
     const refusal = use.does === "executes" ? (renew(named.sent) ?? refuseParameters(named.sent)) : undefined;
     if (refusal !== undefined) return refusal;

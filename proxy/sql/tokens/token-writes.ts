@@ -1,4 +1,5 @@
 import type {
+  A_Const,
   A_Expr,
   CaseExpr,
   CaseWhen,
@@ -8,6 +9,7 @@ import type {
   Node,
   ResTarget,
   RowExpr,
+  SortBy,
   SubLink,
   TypeCast,
 } from "libpg-query";
@@ -237,6 +239,8 @@ export class TokenWrites {
     const trace = this.#traces.ofOutput(query, index);
     if (trace === "null" || (trace !== undefined && trace.associated === token.associated)) return;
     const output = query.outputs[index];
+    // Which rows there are, behind LIMIT, would depend on the order of tokens.
+    if (this.#isSortedBy(query, index)) this.#refusals.use(token, "ORDER BY");
     if (query.hasUnknownOutputs || output === undefined) this.#computed(token);
     else if (query.setOperation !== undefined)
       for (const arm of query.setOperation.arms) this.#assignOutput(arm, index, token);
@@ -245,6 +249,16 @@ export class TokenWrites {
     else if (output.node !== undefined) this.#assignNode(output.node, token);
     else if (output.column !== undefined) this.#assignColumn(output.column, token);
     else this.#computed(token);
+  }
+
+  #isSortedBy({ clauses, outputs }: BoundQuery, index: number): boolean {
+    return (clauses.sort ?? []).some((item) => {
+      const { node } = nodeOf(item)[1] as SortBy;
+      const body = node && nodeOf(node)[1];
+      const meaning = body && this.#statement.meanings.get(body);
+      if (meaning?.kind === "output") return meaning.output === outputs[index];
+      return meaning?.kind === "some output" && (body as A_Const).ival?.ival === index + 1;
+    });
   }
 
   #assignColumn(column: BoundColumn, token: TokenColumn): void {
