@@ -47,6 +47,7 @@ function namesIn(policies: PolicySet): Names {
   const users = new Map<string, Set<string>>();
   for (const { people } of policiesIn(policies))
     for (const [name, user] of people) {
+      if (name === user) continue;
       others.set(user, (others.get(user) ?? new Set()).add(name));
       users.set(name, (users.get(name) ?? new Set()).add(user));
     }
