@@ -326,7 +326,11 @@ test("each person has their own budget, and those who are not named share one", 
 
 test("a name in another encoding than UTF-8 is nobody's: two people would have one", async () => {
   const raw = await sluice.raw("helpdesk_app");
-  const texts = ["SET client_encoding = latin1", "SET app.agent = 'zo\xeb'", "SELECT name FROM customers WHERE id = 1"];
+  const texts = [
+    "SET client_encoding = latin1",
+    "SET app.agent = 'zo\xeb'",
+    "SELECT name FROM customers WHERE id = 1",
+  ];
   for (const text of texts) {
     raw.send(queryMessage(Buffer.from(text, "latin1")));
     await raw.until("Z");
