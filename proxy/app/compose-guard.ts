@@ -36,12 +36,14 @@ import { openSuspensions, type Suspensions } from "../orders/suspensions.ts";
 import type { PolicySet } from "../policy/compile.ts";
 import type { Settings } from "../settings/settings.ts";
 import { HouseWatch } from "./house-watch.ts";
+import { type OrdersByName, ordersByName } from "./orders-by-name.ts";
 import { casesFile, profilesFile, redisOf, suspensionsFile } from "./state-places.ts";
 
 /** The parts of the guard that sessions use. */
 export interface Guard {
   readonly store: CounterStore;
   readonly suspensions: Suspensions;
+  readonly orders: OrdersByName;
   /** Alerts that somebody has to answer. */
   readonly cases: CaseDesk;
   /** The audit log; the rules of behaviour see its statements on the way. */
@@ -139,12 +141,14 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
   });
   const watch = new SequenceWatch((account, ids) => behaviour.walked(account, ids, Date.now()));
   const lenient = redis === undefined ? counters : withGrace(counters, { log });
-  const granted = withGrants(lenient, (user) => suspensions.granted(user)?.more);
+  const orders = ordersByName(suspensions, policies);
+  const granted = withGrants(lenient, (user) => orders.granted(user)?.more);
   const tightened = withTightening(granted, (user) => suspensions.tightened(user) !== undefined);
   const store = withReadings(tightened, (account, batch, rows) => watch.released(account, batch, rows));
   return {
     store,
     suspensions,
+    orders,
     cases,
     audit: watched(audit, behaviour, alerts, fences),
     house,

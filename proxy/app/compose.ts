@@ -308,7 +308,7 @@ async function start(
     residueElsewhere: (text, catalog) => analyst.residue(text, catalog),
     scopes: new Scopes(),
     store: guard.store,
-    suspensions: guard.suspensions,
+    suspensions: guard.orders,
     audit: guard.audit,
     onCanary: guard.onCanary,
     onBudget: guard.onBudget,

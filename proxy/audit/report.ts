@@ -26,6 +26,8 @@ export interface Decided {
 /** What the users of a role read, look up and write in a day: medians, 95th percentiles and maxima over user-days. */
 export interface DailyUse {
   readonly role: string;
+  /** Of applications that name people elsewhere: what they read where nobody was named. Their days are no person's. */
+  readonly unnamed: boolean;
   readonly users: number;
   readonly userDays: number;
   readonly amounts: Readonly<Record<Amount, Spread>>;
@@ -105,6 +107,7 @@ const DECIDED = `
 
 interface UserDay extends Readonly<Record<Amount, number>> {
   readonly role: string;
+  readonly unnamed: boolean;
   readonly user: string;
 }
 
@@ -114,30 +117,40 @@ interface UserDay extends Readonly<Record<Amount, number>> {
  */
 const USER_DAYS = `
   WITH acts AS (
-    SELECT *, floor(time / 86400000) AS day FROM lines WHERE kind IN ('statement', 'rows') AND decision <> 'refuse'
+    SELECT *, floor(time / 86400000) AS day, account IS NULL AND "user" IN (SELECT account FROM lines WHERE account IS NOT NULL) AS nobody
+    FROM lines WHERE kind IN ('statement', 'rows') AND decision <> 'refuse'
   ), named AS (
-    SELECT role, "user", day, count(DISTINCT subject) AS people
-    FROM (SELECT role, "user", day, unnest(subjects) AS subject FROM acts) GROUP BY ALL
+    SELECT role, "user", nobody, day, count(DISTINCT subject) AS people
+    FROM (SELECT role, "user", nobody, day, unnest(subjects) AS subject FROM acts) GROUP BY ALL
   ), amounts AS (
-    SELECT role, "user", day, sum("rows") AS "rows", sum(bytes) AS bytes, sum(lookups) AS lookups, sum(coalesce(written, 0)) AS changes,
-      sum(CASE WHEN uncounted THEN greatest(people - len(subjects), 0) ELSE 0 END) AS unnamed
+    SELECT role, "user", nobody, day, sum("rows") AS "rows", sum(bytes) AS bytes, sum(lookups) AS lookups, sum(coalesce(written, 0)) AS changes,
+      sum(CASE WHEN uncounted THEN greatest(people - len(subjects), 0) ELSE 0 END) AS people_beside
     FROM acts WHERE kind = 'statement' GROUP BY ALL
   )
-  SELECT amounts.role, amounts."user", (coalesce(named.people, 0) + unnamed)::DOUBLE AS people, "rows"::DOUBLE AS "rows",
+  SELECT amounts.role, amounts."user", nobody AS unnamed, (coalesce(named.people, 0) + people_beside)::DOUBLE AS people, "rows"::DOUBLE AS "rows",
     bytes::DOUBLE AS bytes, lookups::DOUBLE AS lookups, changes::DOUBLE AS changes
-  FROM amounts LEFT JOIN named USING (role, "user", day)
-  ORDER BY amounts.role, amounts."user", day`;
+  FROM amounts LEFT JOIN named USING (role, "user", nobody, day)
+  ORDER BY amounts.role, unnamed, amounts."user", day`;
 
 function useOf(days: readonly UserDay[]): readonly DailyUse[] {
-  const byRole = new Map<string, UserDay[]>();
+  const groups = new Map<string, UserDay[]>();
   // Whoever makes names up makes as many days as they like: each is looked at once.
   for (const day of days) {
-    const own = byRole.get(day.role);
-    if (own === undefined) byRole.set(day.role, [day]);
+    const key = JSON.stringify([day.role, day.unnamed]);
+    const own = groups.get(key);
+    if (own === undefined) groups.set(key, [day]);
     else own.push(day);
   }
-  return [...byRole].map(([role, own]) => ({
+  return [...groups.values()].flatMap((own) => useOfGroup(own));
+}
+
+function useOfGroup(own: readonly UserDay[]): readonly DailyUse[] {
+  const [first] = own;
+  if (first === undefined) return [];
+  const { role, unnamed } = first;
+  const use = {
     role,
+    unnamed,
     users: new Set(own.map(({ user }) => user)).size,
     userDays: own.length,
     amounts: {
@@ -147,7 +160,8 @@ function useOf(days: readonly UserDay[]): readonly DailyUse[] {
       lookups: spreadOf(own, "lookups"),
       changes: spreadOf(own, "changes"),
     },
-  }));
+  };
+  return [use];
 }
 
 function spreadOf(days: readonly UserDay[], amount: Amount): Spread {

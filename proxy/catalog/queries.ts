@@ -61,7 +61,7 @@ export const INDEXES = query(
 export const CONSTRAINTS = query(
   "constraints",
   `SELECT * FROM (
-     SELECT k.conrelid AS relation, k.conname AS name, k.contype::text AS kind,
+     SELECT k.conrelid AS relation, k.conname AS name, replace(k.contype::text, 'n', 'c') AS kind,
        CASE WHEN EXISTS (
            SELECT FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid
            WHERE d.classid = 'pg_constraint'::regclass AND d.objid = k.oid
@@ -72,7 +72,8 @@ export const CONSTRAINTS = query(
          THEN k.conkey[:cardinality(k.conkey) - 1] ELSE k.conkey END)::int4[] ELSE '{}' END AS compared,
        '' AS expressions, '' AS condition, NOT k.convalidated AS flag
      FROM pg_constraint k
-     WHERE k.contype IN ('c', 'f') AND k.conrelid IN (${SHOWN_RELATIONS})
+     -- NOT NULL may be NOT VALID since Postgres 18; once it is valid it tells of nothing that is there.
+     WHERE (k.contype IN ('c', 'f') OR (k.contype = 'n' AND NOT k.convalidated)) AND k.conrelid IN (${SHOWN_RELATIONS})
        -- NOT ENFORCED: since Postgres 18.
        AND to_jsonb(k) ->> 'conenforced' IS DISTINCT FROM 'false'
      UNION ALL

@@ -51,16 +51,21 @@ function short(text: string): string {
   return characters.length > LONGEST ? `${characters.slice(0, LONGEST - 1).join("")}…` : text;
 }
 
-function rowsOf({ role, users, userDays, amounts }: DailyUse): readonly (readonly (string | number)[])[] {
+function rowsOf(use: DailyUse): readonly (readonly (string | number)[])[] {
+  const { users, userDays, amounts } = use;
   return AMOUNTS.filter((amount) => amounts[amount].maximum > 0).map((amount, i) => {
     const { p50, p95, maximum, proposed, over } = amounts[amount];
-    const head = i === 0 ? [printable(role), String(users), String(userDays)] : ["", "", ""];
+    const head = i === 0 ? [called(use), String(users), String(userDays)] : ["", "", ""];
     return [...head, amount, p50, p95, maximum, proposed === undefined ? "none" : String(proposed), over];
   });
 }
 
-function fewDays({ role, userDays }: DailyUse): string {
-  return `role ${printable(role)}: only ${userDays} days of users; wait for ${FEW_USER_DAYS} before you trust its budget\n`;
+function called({ role, unnamed }: DailyUse): string {
+  return unnamed ? `${printable(role)}, nobody named` : printable(role);
+}
+
+function fewDays(use: DailyUse): string {
+  return `role ${called(use)}: only ${use.userDays} days of users; wait for ${FEW_USER_DAYS} before you trust its budget\n`;
 }
 
 /** Only roles in which anybody was counted: a budget on another counts nobody. */
@@ -68,12 +73,24 @@ function budgetLines(use: readonly DailyUse[]): string {
   const counted = use.filter(({ amounts }) => amounts.people.proposed !== undefined);
   if (counted.length === 0)
     return "\nNo one was counted: give the tables a subject:, and the roles mode: observe or watch: true.\n";
-  const lines = counted.map(({ role, amounts }) => {
-    const parts = AMOUNTS.flatMap((amount) => partOf(amount, amounts[amount].proposed));
-    return `  ${JSON.stringify(role)}:\n    budget: { 1d: { ${parts.join(", ")} } }\n`;
+  const lines = [...new Set(counted.map(({ role }) => role))].map((name) => {
+    const own = counted.filter(({ role }) => role === name);
+    return `  ${JSON.stringify(name)}:\n${own.map(budgetLine).join("")}`;
   });
   return `\nAs lines of the policy:\n\nroles:\n${lines.join("")}`;
 }
+
+function budgetLine({ unnamed, amounts }: DailyUse): string {
+  const parts = (of: readonly Amount[]) => of.flatMap((amount) => partOf(amount, amounts[amount].proposed));
+  const budget = `budget: { 1d: { ${parts(OF_ALL_ROLES).join(", ")} } }`;
+  const more = parts(OF_GUARDED_ROLES).join(", ");
+  const also = more === "" ? "" : `   # unless it is watched: ${more}`;
+  return `    ${unnamed ? `unnamed: { ${budget} }` : budget}${also}\n`;
+}
+
+/** A watched role has no other budgets, and the log does not say which role is one. */
+const OF_ALL_ROLES: readonly Amount[] = ["people", "rows", "bytes"];
+const OF_GUARDED_ROLES: readonly Amount[] = ["lookups", "changes"];
 
 function partOf(amount: Amount, proposed: number | undefined): readonly string[] {
   return proposed === undefined ? [] : [`${amount}: ${proposed}`];

@@ -6,6 +6,13 @@ import type { Account, Grant, WindowUse } from "./meter.ts";
 /** What a budget has no room for: an effect of a statement, or with "error" the server's error about it. */
 export type Charged = "read" | "write" | "error";
 
+interface RefusalDetails {
+  readonly isSized?: boolean;
+  readonly charged?: Charged;
+  /** Whom the budget does not show now: those who are not counted yet, or everybody, as in a watched role. */
+  readonly stops?: "new" | "all";
+}
+
 /**
  * The error for a client whose remaining rows may not leave, or whose statement may not run. `isSized`: the price of
  * the next row depends on its size or on the number of people behind it. Saying when it fits would reveal that about a
@@ -14,7 +21,7 @@ export type Charged = "read" | "write" | "error";
 export function refusalOf(
   grant: Exclude<Grant, { kind: "all" }>,
   account: Account,
-  { isSized = false, charged = "read" }: { readonly isSized?: boolean; readonly charged?: Charged } = {},
+  { isSized = false, charged = "read", stops = "new" }: RefusalDetails = {},
 ): Refusal {
   switch (grant.kind) {
     case "unreachable":
@@ -24,7 +31,9 @@ export function refusalOf(
       });
     case "part":
       if (grant.isLent) return lentOut(grant, account);
-      return charged === "error" ? untold(grant, account) : usedUp(grant, account, isSized, charged);
+      return charged === "error"
+        ? untold(grant, account)
+        : usedUp(grant, account, { isSized, charged, stops });
   }
 }
 
@@ -90,15 +99,14 @@ function untold(grant: Extract<Grant, { kind: "part" }>, account: Account): Refu
 function usedUp(
   grant: Extract<Grant, { kind: "part" }>,
   account: Account,
-  isSized: boolean,
-  charged: Charged,
+  { isSized, charged, stops }: Required<RefusalDetails>,
 ): Refusal {
   const { window, used } = grant;
   const what = charged === "write" && window.what === "people" ? "write" : nextOf(window);
   const end = used < window.limit ? `has no room for the next ${what}` : "is used up";
   return refuse("53400", `${nameOf(window)} ${end}`, {
     detail: `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}. ${frees(grant, what, isSized)}`,
-    hint: `${meanwhile(window)}${source(window)}`,
+    hint: `${stops === "all" ? NO_ONE : meanwhile(window)}${source(window)}`,
     rule: window.rule,
   });
 }
@@ -148,6 +156,8 @@ function whatStops({ what, of }: BudgetWindow): string {
   if (what === "people") return "no one new can be read until earlier";
   return `nothing more is ${what === "changes" ? "written" : "released"} until earlier`;
 }
+
+const NO_ONE = "No one is shown until the budget has room again; what shows no one goes on. ";
 
 function meanwhile({ what, of }: BudgetWindow): string {
   if (what === "reveals")

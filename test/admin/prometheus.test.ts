@@ -3,6 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
+import { compileSluice, type Program } from "../harness/compiled-program.ts";
 import {
   freshDatabase,
   PASSWORDS,
@@ -10,7 +11,7 @@ import {
   supportSchema,
   type TestDatabase,
 } from "../harness/postgres.ts";
-import { compileSluice, type Program, type RunningProgram, runSluice } from "../harness/program.ts";
+import { type RunningProgram, runSluice } from "../harness/program.ts";
 import { type PrometheusServer, type Series, startPrometheus } from "../harness/prometheus.ts";
 import { redisUrl } from "../harness/redis.ts";
 import { keyLine, sealerOf } from "../harness/token-keys.ts";

@@ -8,7 +8,7 @@ import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
 import { residueOf } from "../../proxy/sql/session-residue.ts";
 import { LONGEST_PARSED_ELSEWHERE, storedText } from "../../proxy/sql/stored-text.ts";
-import { compileSluice, type Program } from "../harness/program.ts";
+import { compileSluice, type Program } from "../harness/compiled-program.ts";
 import { type Judged, openJudged } from "../sql/judged.ts";
 
 const list = (count: number, make: (i: number) => string, between = ", ") =>

@@ -113,6 +113,30 @@ test("the report ends with lines that a policy takes", async () => {
   expect(out).toContain("only 1 days of users");
 });
 
+test("an application's own days are no days of the people behind it, and its lines are those of a watched role", async () => {
+  const named = Array.from({ length: 40 }, (_, i) => ({
+    ...{ user: `agent ${i % 4}`, account: "desk_app", role: "desk", time: NOON + Math.floor(i / 4) * DAY },
+    ...{ ids: Array.from({ length: 10 }, (__, id) => id), rowsWritten: 2 },
+  }));
+  const own = Array.from({ length: 10 }, (_, i) => ({
+    ...{ user: "desk_app", role: "desk", time: NOON + i * DAY },
+    ids: Array.from({ length: 500 }, (__, id) => id),
+  }));
+  const folder = await logOf([...named, ...own]);
+  const { use } = await report(folder);
+  expect(use).toMatchObject([
+    { role: "desk", unnamed: false, users: 4, userDays: 40, amounts: { people: { p95: 10, proposed: 15 } } },
+    { role: "desk", unnamed: true, users: 1, userDays: 10, amounts: { people: { p95: 500, proposed: 750 } } },
+  ]);
+  const { out } = await ran(folder);
+  expect(out).toMatch(/desk, nobody named +1 +10 +people +500/);
+  const lines = out.slice(out.indexOf("roles:\n"));
+  expect(lines).toContain("unless it is watched: changes: 3");
+  const role = `  desk:\n    users: [desk_app]\n    reads: all\n    writes: all\n    sees: all\n    watch: true\n    people_behind: [{ setting: app.agent }]\n`;
+  const policy = `version: 1\nclasses: { name: { mask: initials } }\ntables:\n  public.customers: { subject: id, columns: { name: name } }\n${lines.replace('  "desk":\n', role)}`;
+  expect(compilePolicies([{ name: "p.yaml", text: policy }])).toMatchObject({ ok: true });
+});
+
 test("who asks is on record, and a question that cannot be answered is not", async () => {
   const folder = await logOf([{ ids: [1] }]);
   expect(await ran(folder, "--top", "0")).toMatchObject({ status: 2 });

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { beforeAll, expect, test } from "vitest";
-import { compileSluice, type Program } from "../harness/program.ts";
+import { compileSluice, type Program } from "../harness/compiled-program.ts";
 
 let program: Program;
 beforeAll(async () => {

@@ -15,7 +15,7 @@ declare module "vitest" {
     readonly redisUrl: string;
     /** Folder with the run's templates of data folders: see data-templates.ts. */
     readonly postgresTemplates: string;
-    /** Where the run's compiled program is: see program.ts. */
+    /** Where the run's compiled program is: see compiled-program.ts. */
     readonly programFolder: string;
     /** The number of logical databases of that Redis. */
     readonly redisDatabases: number;

@@ -43,6 +43,12 @@ test.each([
   [`${ALL}unnamed: refuse`, /but nothing names people/],
   [`${ALL}people_behind: [{ application_name: "helpdesk/.+" }]`, /no regular expression with one group/],
   [`${ALL}people_behind: [{ application_name: "(" }]`, /no regular expression with one group/],
+  [`${ALL}people_behind: []`, /setting: app.agent/],
+  [
+    `${ALL}people_behind: [{ setting: { name: a.b, path: "sub." } }]`,
+    /Keys with dots between them, as in user.sub/,
+  ],
+  [`${ALL}people_behind: [{ setting: { name: a.b, path: "user..sub" } }]`, /Keys with dots between them/],
   [`${ALL}people_behind: [{ setting: search_path }]`, /A setting of the application's own/],
   [
     `${ALL}signed_by: { jwks: keys.json }`,
@@ -124,6 +130,7 @@ test.each([
   [`${NAMED}acts_as: { claim: groups, roles: { a: agent } }`, /by a claim that no one signs/],
   [`${SIGNED}acts_as: { claim: groups, roles: { a: agent, b: boss } }`, /acts as "boss", and there is no/],
   [`${SIGNED}acts_as: { claim: groups }`, /leads: lead/],
+  [`${SIGNED}acts_as: { claim: groups, roles: {} }`, /leads: lead/],
   [`${NAMED}acts_as: agent\nunnamed: { role: batch }`, /acts as "batch", and there is no such role/],
   [`${NAMED}acts_as: agent\non_budget: alert`, /"on_budget" of role "app" is only for a watched role/],
   [`${ALL.replace("reads: all\n", "")}${NAMED}unnamed: { role: agent }`, /and has no "acts_as"/],

@@ -3,8 +3,9 @@ import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { int32 } from "../../proxy/wire/messages.ts";
 import { cancelRequest } from "../../proxy/wire/startup.ts";
+import { compileSluice, type Program } from "../harness/compiled-program.ts";
 import { freshDatabase, PASSWORDS, psql, type TestDatabase } from "../harness/postgres.ts";
-import { compileSluice, type Program, type RunningProgram, runSluice } from "../harness/program.ts";
+import { type RunningProgram, runSluice } from "../harness/program.ts";
 import { RawClient } from "../harness/raw-client.ts";
 import { redisUrl } from "../harness/redis.ts";
 

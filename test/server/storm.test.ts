@@ -1,7 +1,7 @@
 import { beforeAll, expect, test } from "vitest";
 import { runLoad } from "../../bench/storm/load.ts";
 import { runStorm } from "../../bench/storm/run.ts";
-import { compileSluice, type Program } from "../harness/program.ts";
+import { compileSluice, type Program } from "../harness/compiled-program.ts";
 
 let program: Program;
 

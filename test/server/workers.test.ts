@@ -9,15 +9,10 @@ import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { int32 } from "../../proxy/wire/messages.ts";
 import { cancelRequest } from "../../proxy/wire/startup.ts";
 import { logIn, TOKEN, words } from "../admin/console/browsing.ts";
+import { compileSluice, type Program } from "../harness/compiled-program.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 import { processAtPort } from "../harness/processes.ts";
-import {
-  compileSluice,
-  type Program,
-  type ProgramOptions,
-  type RunningProgram,
-  runSluice,
-} from "../harness/program.ts";
+import { type ProgramOptions, type RunningProgram, runSluice } from "../harness/program.ts";
 import { RawClient } from "../harness/raw-client.ts";
 import { redisUrl } from "../harness/redis.ts";
 import { ask } from "./relay.ts";

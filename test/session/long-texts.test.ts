@@ -9,7 +9,7 @@ import {
   parseMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { compileSluice, type Program } from "../harness/program.ts";
+import { compileSluice, type Program } from "../harness/compiled-program.ts";
 import { makeWorld, type World } from "./world.ts";
 
 const POLICY = `

@@ -35,6 +35,7 @@ roles:
 let world: World;
 beforeAll(async () => {
   world = await makeWorld("npm", { policy: policyOf({}) });
+  await world.database.query("ALTER ROLE helpdesk_app SET app.other = 'ben'");
 });
 afterAll(() => world?.close());
 
@@ -133,5 +134,36 @@ describe.each(WINDOWS)("between $what", (window) => {
       { role: WATCHED },
     );
     expect(people).toBeGreaterThanOrEqual(5);
+  });
+});
+
+describe.each(["watch: true", "acts_as: agent"])("of an application (%s)", (how) => {
+  const behind = (sources: string) => `
+version: 1
+tables:
+${TABLES.replace(", columns: { email: email }", "")}
+roles:
+  agent: { users: [anna], reads: all, budget: { 1d: 1000 } }
+  app: { users: [helpdesk_app], reads: all, writes: all, sees: all, ${how}, budget: { 1d: 1000 }, people_behind: [${sources}], unnamed: { budget: { 1h: 500 } } }
+`;
+  const [AGENT, OTHER] = ["{ setting: app.agent }", "{ setting: app.other }"];
+
+  test.each([
+    ["another source", AGENT, OTHER, "ben"],
+    ["a source before the others", AGENT, `${OTHER}, ${AGENT}`, "ben"],
+    ["fewer sources", `${OTHER}, ${AGENT}`, AGENT, "anna"],
+  ])("%s names who reads next", async (_what, first, then, name) => {
+    const sluice = await startProxy(world.database, { policy: behind(first) });
+    const raw = await sluice.raw("helpdesk_app");
+    const ask = (sql: string) => raw.send(query(sql)).until("Z");
+    await ask("SET app.agent = 'anna'");
+    await ask(SQL);
+    sluice.setPolicy(behind(then));
+    await ask(`${SQL} OFFSET 1`);
+    raw.socket.end();
+    await expect.poll(() => sluice.events.some(({ kind }) => kind === "logout")).toBe(true);
+    const event = sluice.statements().findLast(({ people }) => people > 0);
+    expect(event).toMatchObject({ user: name, account: "helpdesk_app" });
+    await sluice.close();
   });
 });

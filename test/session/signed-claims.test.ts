@@ -201,6 +201,24 @@ test("public keys: each algorithm that needs a private one, and none that does n
   }
 });
 
+test("of several public keys without a name each one names people, and no other does", async () => {
+  const pairs = await Promise.all([1, 2, 3].map(() => generateKeyPair("ES256", { extractable: true })));
+  const { createLocalJWKSet } = await import("jose");
+  const keys = await Promise.all(pairs.slice(0, 2).map(({ publicKey }) => exportJWK(publicKey)));
+  const desk = await deskOf(policyOf("{ jwks: keys.json }"), createLocalJWKSet({ keys }));
+  const readers: string[] = [];
+  for (const { privateKey } of pairs)
+    readers.push(await desk.readerAfter(await token({ sub: "anna" }, privateKey, "ES256")));
+  expect(readers).toEqual(["anna", "anna", "helpdesk_app"]);
+  expect(desk.rejections).toEqual(["signature"]);
+  const [first] = pairs;
+  if (first === undefined) throw new Error("no keys");
+  const expired = await token({ sub: "anna", exp: NOW / 1000 - 1 }, first.privateKey, "ES256");
+  expect(await desk.readerAfter(expired)).toBe("helpdesk_app");
+  expect(desk.rejections).toEqual(["signature", "expired"]);
+  await desk.sluice.close();
+});
+
 test("without keys nobody is named, and no token stands in the log or in an event", async () => {
   const desk = await deskOf(policyOf("{ key_file: claims.key }"), "none");
   const signed = await token({ sub: "anna" });

@@ -219,6 +219,22 @@ test("a stop within a transaction fails the transaction, and the session goes on
   await sluice.close();
 });
 
+test("a stop ends when the policy gives the budget more room, and its error promises nothing before", async () => {
+  const sluice = await startProxy(world.database, { policy: POLICY });
+  const client = await sluice.connect("cleo");
+  await shownUntilStop(client, { text: "SELECT * FROM customers" });
+  const ask = () => client.query("SELECT name FROM customers WHERE id = 1");
+  await expect(ask()).rejects.toMatchObject({ hint: expect.not.stringContaining("stay readable") });
+  const small = /budget: \{ 1h: 50 \}/g;
+  expect(POLICY).toMatch(small);
+  sluice.setPolicy(POLICY.replace(small, "budget: { 1h: 40 }"));
+  await expect(ask()).rejects.toMatchObject({ code: "53400" });
+  sluice.setPolicy(POLICY.replace(small, "budget: { 1h: 500 }"));
+  expect((await ask()).rows).toHaveLength(1);
+  await client.end();
+  await sluice.close();
+});
+
 test("a budget that only alerts stops nothing, and is told of once", async () => {
   const client = await world.sluice.connect("ben");
   for (let i = 0; i < 3; i++)

@@ -8,8 +8,8 @@ import { tokensColumn } from "../../proxy/commands/tokens-column.ts";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
 import type { Sealer } from "../../proxy/tokens/sealed.ts";
+import { compileSluice } from "../harness/compiled-program.ts";
 import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
-import { compileSluice } from "../harness/program.ts";
 import { startProxy } from "../harness/proxy.ts";
 import { keyLine, sealerOf } from "../harness/token-keys.ts";
 

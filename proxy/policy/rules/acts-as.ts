@@ -15,6 +15,7 @@ export const actsAs = roleRule("actsAs", {
               claim: z.string().min(1).describe("The claim of the signed token: a text, or a list of texts."),
               roles: z
                 .record(z.string().min(1), roleName, { error: HINT })
+                .refine((roles) => Object.keys(roles).length > 0, { error: HINT })
                 .describe("Roles by the claim's values; of several the first one here."),
             },
             HINT,

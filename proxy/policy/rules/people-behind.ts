@@ -11,10 +11,14 @@ const settingName = z.string({ error: HINT }).regex(/^(?!sluice\.)[A-Za-z_][\w$]
   error: "A setting of the application's own, with a dot, as in app.agent.",
 });
 
+const keyPath = z
+  .string({ error: HINT })
+  .regex(/^[^.]+(\.[^.]+)*$/, { error: "Keys with dots between them, as in user.sub." });
+
 const source = z.union(
   [
     mapping({ setting: settingName }, HINT),
-    mapping({ setting: mapping({ name: settingName, path: z.string().min(1) }, HINT) }, HINT),
+    mapping({ setting: mapping({ name: settingName, path: keyPath }, HINT) }, HINT),
     mapping({ comment: z.string().regex(/^[\w.-]{1,64}$/, { error: "A key, as in user." }) }, HINT),
     mapping({ application_name: z.string().min(1) }, HINT),
     mapping({ role: z.literal(true) }, HINT),
@@ -25,7 +29,7 @@ const source = z.union(
 export const peopleBehind = roleRule("peopleBehind", {
   keys: {
     people_behind: {
-      schema: z.array(source, { error: HINT }),
+      schema: z.array(source, { error: HINT }).min(1, { error: HINT }),
       about:
         "Of a role with watch or acts_as: what names the person for whom the application reads. The first that says something does. " +
         "That person is counted, limited, logged and suspended by name. If left out, no person is named.",

@@ -1,6 +1,9 @@
+import type { PersonSource } from "../../policy/policy.ts";
 import type { Ledger } from "../../protocol/ledger.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import type { TransactionStatus } from "../../wire/messages.ts";
+import { settingsOf } from "../person/person.ts";
+import type { Judging } from "./judging.ts";
 
 /** What the server says of the session: it alone knows what functions, triggers and parameters have changed. */
 export interface Surroundings {
@@ -22,21 +25,25 @@ export interface Surroundings {
  */
 export class Certainty {
   readonly #ledger: Pick<Ledger, "isEnding">;
+  readonly #judging: Pick<Judging, "account">;
   #known: Surroundings | undefined;
   /** Something may have changed since the last time that no transaction was open. */
   #moved = false;
 
-  constructor(ledger: Pick<Ledger, "isEnding">) {
+  constructor(ledger: Pick<Ledger, "isEnding">, judging: Pick<Judging, "account">) {
     this.#ledger = ledger;
+    this.#judging = judging;
   }
 
   /**
    * Undefined: the server must be asked before a statement may be assumed to show the rows of any person. What is set
    * without BEGIN holds until the next Sync or the end of the query, which undoes SET LOCAL, and after an error undoes
-   * all of it (Postgres docs, 53.2.4 "Pipelining").
+   * all of it (Postgres docs, 53.2.4 "Pipelining"). The policy may have come to name people by other settings since.
    */
   get known(): Surroundings | undefined {
-    return this.#moved && this.#ledger.isEnding ? undefined : this.#known;
+    const known = this.#moved && this.#ledger.isEnding ? undefined : this.#known;
+    const needed = settingsOf(this.#judging.account.peopleBehind ?? NO_SOURCES);
+    return needed.every((name) => known?.settings.has(name)) ? known : undefined;
   }
 
   sent(statements: readonly Statement[]): void {
@@ -67,3 +74,5 @@ export class Certainty {
     this.#known = surroundings;
   }
 }
+
+const NO_SOURCES: readonly PersonSource[] = [];

@@ -32,7 +32,7 @@ export class Acting {
 
   constructor(parts: ActingParts) {
     this.#parts = parts;
-    this.certainty = new Certainty(parts.ledger);
+    this.certainty = new Certainty(parts.ledger, parts.judging);
     this.#naming = new Naming({ ...parts, certainty: this.certainty });
   }
 

@@ -137,7 +137,22 @@ function verified(
     ...(audience !== undefined && { audience }),
   };
   // The overloads of jose tell functions from keys.
-  return typeof key === "function" ? jwtVerify(token, key, options) : jwtVerify(token, key, options);
+  return typeof key === "function"
+    ? jwtVerify(token, key, options).catch((error) => byOneOf(error, token, options))
+    : jwtVerify(token, key, options);
+}
+
+/** A token need not say which key signed it: of several that may have, each is tried (RFC 7515, appendix D). */
+async function byOneOf(error: unknown, token: string, options: JWTVerifyOptions): Promise<JWTVerifyResult> {
+  if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
+  for await (const key of error) {
+    try {
+      return await jwtVerify(token, key, options);
+    } catch (reason) {
+      if (!(reason instanceof errors.JWSSignatureVerificationFailed)) throw reason;
+    }
+  }
+  throw new errors.JWSSignatureVerificationFailed();
 }
 
 function claimIn({ payload }: JWTVerifyResult, { claim }: SignedBy, now: number): Claim | Rejection {

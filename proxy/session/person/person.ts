@@ -38,8 +38,16 @@ export function saidBehind(sources: readonly PersonSource[], evidence: Evidence)
 
 /** The settings that must be asked of the server. */
 export function settingsOf(sources: readonly PersonSource[]): readonly string[] {
-  return [...new Set(sources.flatMap((source) => settingOf(source) ?? []))];
+  let settings = settingsBehind.get(sources);
+  if (settings === undefined) {
+    settings = [...new Set(sources.flatMap((source) => settingOf(source) ?? []))];
+    settingsBehind.set(sources, settings);
+  }
+  return settings;
 }
+
+/** They are asked for with each statement. */
+const settingsBehind = new WeakMap<readonly PersonSource[], readonly string[]>();
 
 type Said = { readonly name: string } | "doubt" | undefined;
 

@@ -107,7 +107,7 @@ export class Readers {
     const { now, onBudget } = this.#parts;
     const { stops, alerts } = sharedOf(this.#parts);
     if (this.stops({ role, account })) {
-      const refusal = refusalOf(grant, account);
+      const refusal = refusalOf(grant, account, { stops: "all" });
       stops.stop(account, grant.window, refusal, grant.freesAt);
       return refusal;
     }

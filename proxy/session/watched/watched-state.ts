@@ -13,7 +13,7 @@ import type { WatchedRequest } from "./watched-requests.ts";
 
 /** What the two directions of a watched session know of each other. */
 export class WatchedState extends SessionState<WatchedRequest> {
-  readonly certainty = new Certainty(this.ledger);
+  readonly certainty = new Certainty(this.ledger, this.judging);
   readonly readers: Readers;
   /** Relations were defined, and the catalog has not been looked at since. */
   defined = false;

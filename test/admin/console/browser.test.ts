@@ -6,8 +6,8 @@ import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
 import { PAGES as PAGES_OF_CONSOLE } from "../../../proxy/admin/console/pages.ts";
 import { openBrowser } from "../../harness/browser.ts";
+import { compileSluice, type Program } from "../../harness/compiled-program.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../../harness/postgres.ts";
-import { compileSluice, type Program } from "../../harness/program.ts";
 import { startSluice, type TestSluice } from "../../harness/sluice.ts";
 import { TOKEN } from "./browsing.ts";
 

@@ -5,8 +5,8 @@ import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { auditWhoRead } from "../../../proxy/commands/audit-who-read.ts";
 import { entriesOf } from "../../audit/support.ts";
+import { compileSluice, type Program } from "../../harness/compiled-program.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../../harness/postgres.ts";
-import { compileSluice, type Program } from "../../harness/program.ts";
 import { startSluice, type TestSluice } from "../../harness/sluice.ts";
 import { ask, form, logIn, type Officer, TOKEN, words } from "./browsing.ts";
 

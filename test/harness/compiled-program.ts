@@ -1,0 +1,61 @@
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { copyFile, cp, mkdtemp, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
+import { inject } from "vitest";
+import type { Threads } from "../../proxy/app/compose.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+
+/** The compiled program: a process of its own cannot run from the sources. */
+export interface Program {
+  readonly main: string;
+  /** For a Sluice that otherwise runs from its sources. */
+  readonly threads: Threads;
+}
+
+let compiled: Promise<Program> | undefined;
+
+/** Compiled once in a test run, or once by each of its workers that asks meanwhile: it takes some six seconds of a processor. */
+export function compileSluice(): Promise<Program> {
+  compiled ??= compileInto(join(inject("programFolder"), "compiled"));
+  return compiled;
+}
+
+async function compileInto(folder: string): Promise<Program> {
+  if (!existsSync(folder)) {
+    const own = await mkdtemp(`${folder}.`);
+    await compile(own);
+    // Another worker may have been faster.
+    await rename(own, folder).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
+    });
+  }
+  return {
+    main: join(folder, "dist/main.js"),
+    threads: {
+      analyst: pathToFileURL(join(folder, "dist/analyst/thread.js")),
+      leaks: pathToFileURL(join(folder, "dist/app/leak-thread.js")),
+    },
+  };
+}
+
+async function compile(folder: string): Promise<void> {
+  await copyFile(join(ROOT, "package.json"), join(folder, "package.json"));
+  const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
+  const project = join(ROOT, "tsconfig.build.json");
+  // `npm run check` checks the types.
+  await promisify(execFile)(process.execPath, [
+    tsc,
+    "-p",
+    project,
+    "--outDir",
+    join(folder, "dist"),
+    "--noCheck",
+  ]);
+  // The build script does the same.
+  for (const asset of ["admin/console/assets", "audit/evidence/verify.mjs"])
+    await cp(join(ROOT, "proxy", asset), join(folder, "dist", asset), { recursive: true });
+}
