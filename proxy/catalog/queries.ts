@@ -61,7 +61,7 @@ export const INDEXES = query(
 export const CONSTRAINTS = query(
   "constraints",
   `SELECT * FROM (
-     SELECT k.conrelid AS relation, k.conname AS name, k.contype::text AS kind,
+     SELECT k.conrelid AS relation, k.conname AS name, replace(k.contype::text, 'n', 'c') AS kind,
        CASE WHEN EXISTS (
            SELECT FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid
            WHERE d.classid = 'pg_constraint'::regclass AND d.objid = k.oid
@@ -72,7 +72,8 @@ export const CONSTRAINTS = query(
          THEN k.conkey[:cardinality(k.conkey) - 1] ELSE k.conkey END)::int4[] ELSE '{}' END AS compared,
        '' AS expressions, '' AS condition, NOT k.convalidated AS flag
      FROM pg_constraint k
-     WHERE k.contype IN ('c', 'f') AND k.conrelid IN (${SHOWN_RELATIONS})
+     -- NOT NULL may be NOT VALID since Postgres 18; once it is valid it tells of nothing that is there.
+     WHERE (k.contype IN ('c', 'f') OR (k.contype = 'n' AND NOT k.convalidated)) AND k.conrelid IN (${SHOWN_RELATIONS})
        -- NOT ENFORCED: since Postgres 18.
        AND to_jsonb(k) ->> 'conenforced' IS DISTINCT FROM 'false'
      UNION ALL
@@ -103,7 +104,8 @@ export const CONSTRAINTS = query(
 
 /**
  * The default of a column that a row does not set: "f" for another value each time (volatile functions of Postgres's
- * own), "c" for the result of code that is not Postgres's own, "k" for all others.
+ * own), "c" for the result of code that is not Postgres's own, "e" for a JSON document without anything in it, "k" for all
+ * others.
  */
 export const DEFAULTS = query(
   "defaults",
@@ -112,6 +114,7 @@ export const DEFAULTS = query(
        AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)) THEN 'c'
      WHEN EXISTS (SELECT FROM regexp_matches(f.adbin::text, ':funcid (\\d+) ', 'g') m JOIN pg_proc p ON p.oid = m[1]::oid
        WHERE p.provolatile = 'v') THEN 'f'
+     WHEN pg_get_expr(f.adbin, f.adrelid) ~ '^''(\\{\\}|\\[\\])''::jsonb?$' THEN 'e'
      ELSE 'k' END
    FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
    WHERE a.attgenerated = '' AND f.adrelid IN (${SHOWN_RELATIONS}) ORDER BY f.adrelid, f.adnum`,
