@@ -84,19 +84,41 @@ const PATH_INDEX = (() => {
 })();
 
 /** Indexes on expressions of the column, or with a condition: the catalog of the proxy knows plain columns alone. */
-async function dependants({ database, relation, name, column }: TokenPlace): Promise<readonly string[]> {
+async function dependants(place: TokenPlace): Promise<readonly string[]> {
+  const pattern = place.column.form === "document" ? PATH_INDEX : SEARCH_INDEX;
+  return (await expressionIndexes(place, "!~", pattern)).map(
+    ({ name }) => `the index "${name}" is on an expression or has a condition: it will be made of tokens`,
+  );
+}
+
+/** Unique indexes of searches: values have no such part, or many the same one. */
+export async function standInWayOfRestore(place: TokenPlace): Promise<readonly string[]> {
+  return (await expressionIndexes(place, "~", SEARCH_INDEX)).flatMap(({ name, isUnique }) =>
+    isUnique
+      ? [`the unique index "${name}" is on a part that tokens have and values do not: drop it before`]
+      : [],
+  );
+}
+
+interface ExpressionIndex {
+  readonly name: string;
+  readonly isUnique: boolean;
+}
+
+async function expressionIndexes(
+  { database, relation, name }: TokenPlace,
+  operator: "~" | "!~",
+  pattern: string,
+): Promise<readonly ExpressionIndex[]> {
   const number = relation.columns.find((column) => column.name === name)?.number;
   const { rows } = await database.query(
-    `SELECT DISTINCT c.relname AS name FROM pg_catalog.pg_index i
+    `SELECT DISTINCT c.relname AS name, i.indisunique AS is_unique FROM pg_catalog.pg_index i
       JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
       JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = i.indexrelid
         AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = i.indrelid AND d.refobjsubid = $2
       WHERE i.indrelid = $1 AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
-        AND pg_catalog.pg_get_indexdef(i.indexrelid) !~ $3 ORDER BY 1`,
-    [relation.oid, number, column.form === "document" ? PATH_INDEX : SEARCH_INDEX],
+        AND pg_catalog.pg_get_indexdef(i.indexrelid) OPERATOR(pg_catalog.${operator}) $3 ORDER BY 1`,
+    [relation.oid, number, pattern],
   );
-  return rows.map(
-    ({ name: index }) =>
-      `the index "${String(index)}" is on an expression or has a condition: it will be made of tokens`,
-  );
+  return rows.map((row) => ({ name: String(row.name), isUnique: row.is_unique === true }));
 }

@@ -147,6 +147,7 @@ const NO_COLUMNS: ColumnsByNumber = new Map();
 /** Kinds of pg_attrdef, as the query classifies them. */
 const DEFAULT_KINDS: ReadonlyMap<string, Column["default"]> = new Map([
   ["k", "constant"],
+  ["e", "empty document"],
   ["f", "fresh"],
   ["c", "code"],
 ]);

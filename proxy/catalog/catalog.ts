@@ -86,7 +86,7 @@ export interface Column {
    * The value of a new row that does not specify one: always the same, a new one each time, or the result of unknown
    * code.
    */
-  readonly default?: "constant" | "fresh" | "code";
+  readonly default?: "constant" | "empty document" | "fresh" | "code";
 }
 
 export interface Index {

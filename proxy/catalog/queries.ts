@@ -104,7 +104,8 @@ export const CONSTRAINTS = query(
 
 /**
  * The default of a column that a row does not set: "f" for another value each time (volatile functions of Postgres's
- * own), "c" for the result of code that is not Postgres's own, "k" for all others.
+ * own), "c" for the result of code that is not Postgres's own, "e" for a JSON document without anything in it, "k" for all
+ * others.
  */
 export const DEFAULTS = query(
   "defaults",
@@ -113,6 +114,7 @@ export const DEFAULTS = query(
        AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)) THEN 'c'
      WHEN EXISTS (SELECT FROM regexp_matches(f.adbin::text, ':funcid (\\d+) ', 'g') m JOIN pg_proc p ON p.oid = m[1]::oid
        WHERE p.provolatile = 'v') THEN 'f'
+     WHEN pg_get_expr(f.adbin, f.adrelid) ~ '^''(\\{\\}|\\[\\])''::jsonb?$' THEN 'e'
      ELSE 'k' END
    FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
    WHERE a.attgenerated = '' AND f.adrelid IN (${SHOWN_RELATIONS}) ORDER BY f.adrelid, f.adnum`,

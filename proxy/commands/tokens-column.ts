@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import pg from "pg";
 import { controlConnection } from "../app/control.ts";
-import { obstacles } from "../app/token-checks.ts";
+import { obstacles, standInWayOfRestore } from "../app/token-checks.ts";
 import {
   isMarked,
   rowsLeft,
@@ -171,8 +171,9 @@ async function inDatabase(
   order: Order,
   { schema, table, column: name, batch, rate, dryRun, offline }: Asked,
   { client, policy, sealer }: Connected,
-  { output, errors }: Streams,
+  streams: Streams,
 ): Promise<number | Wrong> {
+  const { output } = streams;
   const catalog = await readCatalog(client);
   const relation = catalog.relations.get(`${schema}.${table}`);
   const found = relation?.columns.find((each) => each.name === name);
@@ -185,8 +186,10 @@ async function inDatabase(
     ...{ relation, name, column, sealer },
     database: { query: (text, values) => client.query(text, values && [...values]) },
   };
-  const { errors: wrong, warnings } = await obstacles(place, policy, catalog);
-  if (order !== "restore" || wrong.length === 0) for (const each of warnings) errors.write(`${each}\n`);
+  const { errors, warnings } = await obstacles(place, policy, catalog);
+  const wrong = order === "restore" ? [...errors, ...(await standInWayOfRestore(place))] : errors;
+  if (order !== "restore" || wrong.length === 0)
+    for (const each of warnings) streams.errors.write(`${each}\n`);
   if (wrong.length > 0) return { problem: wrong.join("\n  "), status: 1 };
   if (order === "verify") return await verify(place, batch, output);
   const left = await rowsLeft(place, order);
@@ -201,7 +204,7 @@ async function inDatabase(
       status: 2,
     };
   const began = performance.now();
-  const bar = new Progress(left, errors);
+  const bar = new Progress(left, streams.errors);
   const { rows, strange, examples, twice, twiceExamples } = await turnColumn(place, order, {
     batch,
     rate,

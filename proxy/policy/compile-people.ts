@@ -16,7 +16,18 @@ export function compilePeople(
     ...entries.map(({ user }) => user),
     ...[...roles.values()].flatMap((role) => role.users.flatMap(({ text, exact }) => (exact ? [text] : []))),
   ]);
+  const accounts = new Set(
+    [...roles.values()].flatMap((role) =>
+      role.peopleBehind === undefined ? [] : role.users.flatMap(({ text, exact }) => (exact ? [text] : [])),
+    ),
+  );
   for (const { document, user, names } of entries) {
+    if (accounts.has(user))
+      problems.error(
+        document.placeOfKey(["people", user]),
+        `"${user}" is an application's own user, and no person`,
+        "What is read under one of these names would be read by nobody. Name the user of a person.",
+      );
     names.forEach((written, i) => {
       // As names are read: see session/person.
       const name = written.normalize("NFC").trim();

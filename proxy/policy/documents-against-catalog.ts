@@ -39,11 +39,11 @@ export function checkDocuments(
         `and its type ${column.type} is not json or jsonb`,
         'Make it jsonb, or name it under "columns:".',
       );
-    if (column.default !== undefined)
+    if (column.default !== undefined && column.default !== "empty document")
       tell(
         column.default === "constant" ? "warning" : "error",
         "and its default is stored as it is",
-        "Drop the default, or make it a document without such values, as in '{}'.",
+        "If it has such values, drop it; '{}' and '[]' are fine.",
       );
     for (const parent of otherwiseSealed(table, name, relation, { policy, catalog }))
       tell(

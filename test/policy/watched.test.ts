@@ -174,6 +174,18 @@ test("a name in applications means one person, and no user of another name", () 
     expect(result(people).ok).toBe(false);
 });
 
+test("an application's own user is no person, and has no other names", () => {
+  const text = (user: string) => `version: 1
+roles: { agent: { users: [anna] }, app: { users: [helpdesk_app], acts_as: agent, people_behind: [{ comment: user }] } }
+people: { ${user}: [desk] }`;
+  const problems = (user: string) => {
+    const result = compilePolicies([{ name: "p.yaml", text: text(user) }]);
+    return result.ok ? "" : result.problems.map(describeProblem).join("\n");
+  };
+  expect(problems("anna")).toBe("");
+  expect(problems("helpdesk_app")).toMatch(/"helpdesk_app" is an application's own user, and no person/);
+});
+
 test("keys of an application's role that hold for nobody are warned of", () => {
   const warned = (app: string) => {
     const result = acting(`${NAMED}acts_as: agent\nbudget: { 1d: 5 }\n${app}`);

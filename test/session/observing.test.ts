@@ -11,6 +11,7 @@ classes: { email: { mask: email } }
 tables: { public.customers: { subject: id, columns: { email: email } } }
 canaries: { public.customers: [7] }
 roles:
+  desk: { users: [helpdesk_app], reads: all, writes: all, sees: all, watch: true, budget: { 1h: 50 } }
   agent: { users: [anna], reads: [public.customers], sees: [], finds: [email], rows: 10, budget: { 1h: 5 } }
 `;
 
@@ -51,5 +52,15 @@ test("a policy that only observes counts people, tells of decoys and budgets, an
   await expect.poll(() => budgets.length).toBe(1);
   expect(budgets[0]).toMatchObject({ user: "anna", limit: 5 });
   expect(canaries).toMatchObject([{ user: "anna" }]);
+  await client.end();
+});
+
+test("to a watched role's statements nothing would happen", async () => {
+  await world.database.query("GRANT SELECT ON customers TO helpdesk_app");
+  const client = await world.sluice.connect("helpdesk_app");
+  await client.query("SELECT name FROM customers WHERE id = 1");
+  const events: StatementEvent[] = [];
+  await expect.poll(() => events.push(...world.sluice.statements()) && events.length).toBeGreaterThan(0);
+  expect(events).toMatchObject([{ decision: "allow", people: 1, user: "helpdesk_app", role: "desk" }]);
   await client.end();
 });

@@ -2,6 +2,7 @@ import pg from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
 import type { Suspension } from "../../proxy/orders/suspensions.ts";
+import { queryMessage } from "../../proxy/wire/frontend-messages.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { makeWorld, type World } from "./world.ts";
 
@@ -321,6 +322,23 @@ test("each person has their own budget, and those who are not named share one", 
   await client.query("SET app.agent = 'ben'");
   expect((await page(1, 30)).rows.length).toBe(30);
   await client.end();
+});
+
+test("a name in another encoding than UTF-8 is nobody's: two people would have one", async () => {
+  const raw = await sluice.raw("helpdesk_app");
+  const texts = [
+    "SET client_encoding = latin1",
+    "SET app.agent = 'zo\xeb'",
+    "SELECT name FROM customers WHERE id = 1",
+  ];
+  for (const text of texts) {
+    raw.send(queryMessage(Buffer.from(text, "latin1")));
+    await raw.until("Z");
+  }
+  const readers = () =>
+    sluice.events.flatMap((event) => (event.kind === "statement" && event.people > 0 ? [event.user] : []));
+  await expect.poll(readers).toEqual(["helpdesk_app"]);
+  raw.socket.destroy();
 });
 
 test("the application's own user is nobody behind it, whatever wildcard its role has", async () => {

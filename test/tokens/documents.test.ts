@@ -358,13 +358,13 @@ test("a policy is compared with the types, defaults and constraints of documents
   const client = new pg.Client(other.uri);
   await client.connect();
   try {
-    await other.query(`CREATE TABLE tickets (id bigint, payload jsonb DEFAULT '{}', raw json DEFAULT json_build_object('a', 'x'), note text,
+    await other.query(`CREATE TABLE tickets (id bigint, payload jsonb DEFAULT '{"b": 1}', empty jsonb DEFAULT '{}', list json DEFAULT '[]', raw json DEFAULT json_build_object('a', 'x'), note text,
       made text GENERATED ALWAYS AS (payload->>'a') STORED, CHECK (payload ? 'a'))`);
     const compiled = compilePolicies([
       {
         name: "p.yaml",
         text: policyWith(
-          "json: { payload: { a: email }, raw: { a: email }, note: { a: email }, gone: { a: email } }",
+          "json: { payload: { a: email }, empty: { a: email }, list: { a: email }, raw: { a: email }, note: { a: email }, gone: { a: email } }",
         ),
       },
     ]);

@@ -169,7 +169,7 @@ test("what compares parts of tokens with each other waits for the end of a rotat
 });
 
 async function run(
-  order: "rotate" | "verify" | "migrate",
+  order: "rotate" | "verify" | "migrate" | "restore",
   policy: string,
   versions: readonly number[],
   ...more: readonly string[]
@@ -269,6 +269,26 @@ test("tokens that do not carry what the policy says are a finding, and rotate wr
     sluice.setPolicy(policy);
     expect(await idsOf(app, "name = $1", [NAMES[1]])).toEqual([2]);
   }
+});
+
+test("a unique index on what tokens carry is dropped before values are restored", async () => {
+  await database.query("TRUNCATE people");
+  const policy = policyWith("[case]");
+  sluice.setPolicy(policy);
+  sealer.use(ring(1));
+  await app.query("INSERT INTO people VALUES (1, 'anna@x.de'), (2, 'ben@x.de')");
+  await database.query("CREATE UNIQUE INDEX one_name ON people (split_part(name, '.', 2))");
+  onTestFinished(() => database.query("DROP INDEX IF EXISTS one_name; TRUNCATE people").then(() => {}));
+  expect(await run("restore", policy, [1])).toMatchObject({
+    status: 1,
+    errors: expect.stringContaining(
+      'the unique index "one_name" is on a part that tokens have and values do not',
+    ),
+  });
+  await database.query("DROP INDEX one_name");
+  expect(await run("restore", policy, [1])).toMatchObject({ status: 0 });
+  const { rows } = await database.query("SELECT name FROM people ORDER BY id");
+  expect(rows).toEqual([{ name: "anna@x.de" }, { name: "ben@x.de" }]);
 });
 
 test("what was prepared is prepared again when searches or keys have changed", async () => {

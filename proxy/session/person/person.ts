@@ -158,5 +158,8 @@ export function calledIn(policy: Policy, account: Role, user: string, text: stri
   return isOwn ? undefined : name;
 }
 
-/** Control and format characters, halves of a pair, unassigned ones; ends of lines; fillers that show nothing. */
-const UNSEEN = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/u;
+/**
+ * Control and format characters, halves of a pair, unassigned ones; ends of lines; fillers that show nothing; and what stands
+ * for bytes that are no UTF-8, of which all look the same.
+ */
+const UNSEEN = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\uFFFD]/u;

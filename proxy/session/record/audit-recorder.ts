@@ -2,7 +2,7 @@ import { EMPTY_QUERY, type SessionEvent, type StatementEvent } from "../../audit
 import { placeOf } from "../../behaviour/alert-desk.ts";
 import type { Catalog } from "../../catalog/catalog.ts";
 import { namesWritten } from "../../policy/namespaces.ts";
-import { canaryKey } from "../../policy/policy.ts";
+import { canaryKey, type Role } from "../../policy/policy.ts";
 import { beneath } from "../../sql/reads-more.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import type { Refusal, SessionEndReason } from "../../wire/refusal.ts";
@@ -136,7 +136,8 @@ export class Trace {
   observed(repeated: Repeated, sqlstate?: string, reference?: string): void {
     const { count, first, last, duration } = repeated;
     const { cut, judged } = repeated;
-    const decision = cut === undefined ? observedDecision(judged) : cutBy(cut);
+    const role = this.#parts.policy().roles.get(judged.scope.role.name);
+    const decision = cut === undefined ? observedDecision(judged, role) : cutBy(cut);
     const event: StatementEvent = {
       ...this.#event(repeated, decision, duration),
       ...observedClasses(wouldBe(repeated)),
@@ -315,13 +316,12 @@ function cutBy(cut: Refusal): Decision {
 }
 
 /** Of what passed as it came. What is added to a watched role's statement changes nothing. */
-function observedDecision({ verdict: own, scope, would }: Judged): Decision {
+function observedDecision({ verdict: own, scope, would }: Judged, role: Role | undefined): Decision {
   const verdict = would ?? own;
   if (verdict.kind === "refuse") return { ...refusedBy(verdict.refusal), decision: "observe" };
-  return {
-    decision:
-      verdict.kind === "rewrite" && (would !== undefined || scope.role.watch !== true) ? "observe" : "allow",
-  };
+  // Of a policy that only observes everybody is counted as a watched role is.
+  const isWatched = would === undefined ? scope.role.watch === true : role?.watch === true;
+  return { decision: verdict.kind === "rewrite" && !isWatched ? "observe" : "allow" };
 }
 
 function refusedBy({ sqlstate, rule, reference }: Refusal): Decision {
