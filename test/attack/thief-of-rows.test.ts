@@ -80,12 +80,12 @@ const rowsOf = (answer: readonly Message[]) => answer.filter(({ type }) => type 
 let readers = 0;
 
 /** Each has a budget of their own. Gives how many people they were charged. */
-async function asReader(work: (raw: Raw) => Promise<void>): Promise<number> {
+async function asReader(work: (raw: Raw, name: string) => Promise<void>): Promise<number> {
   const name = `reader-${readers++}`;
-  const over = logouts() + 1;
   const raw = await sluice.raw("helpdesk_app");
   await ask(raw, query(`SET app.agent = '${name}'`));
-  await work(raw);
+  await work(raw, name);
+  const over = logouts() + 1;
   raw.socket.end();
   await expect.poll(logouts).toBe(over);
   return sluice.events.reduce(
@@ -254,6 +254,19 @@ describe("what a help desk does costs whom it has read", () => {
       expect(rowsOf(await ask(raw, ...prepared("SELECT * FROM calls WHERE id = 204")))).toBe(1);
       const text = "UPDATE calls SET client = 205 WHERE id = 204";
       expect(codeOf(await ask(raw, query(text)))).toBeUndefined();
+    });
+    expect(charged).toBe(1);
+  });
+
+  test("also on another of the application's connections", async () => {
+    const charged = await asReader(async (raw, name) => {
+      expect(rowsOf(await ask(raw, query("SELECT * FROM calls WHERE id = 206")))).toBe(1);
+      const other = await sluice.raw("helpdesk_app");
+      await ask(other, query(`SET app.agent = '${name}'`));
+      expect(codeOf(await ask(other, ...save(206, 206)))).toBeUndefined();
+      const over = logouts() + 1;
+      other.socket.end();
+      await expect.poll(logouts).toBe(over);
     });
     expect(charged).toBe(1);
   });
