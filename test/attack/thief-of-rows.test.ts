@@ -266,6 +266,24 @@ describe("what a help desk does costs whom it has read", () => {
     expect(charged).toBe(1);
   });
 
+  test("all rows of one customer are moved, or deleted", async () => {
+    const charged = await asReader(async (raw) => {
+      await ask(raw, query("BEGIN"));
+      for (const sql of [
+        "UPDATE calls SET client = 8 WHERE client IN (7, 8)",
+        "ROLLBACK",
+        "BEGIN",
+        "UPDATE calls SET client = 8 WHERE client = 7",
+        "DELETE FROM orders WHERE client = 7",
+      ])
+        expect(codeOf(await ask(raw, query(sql)))).toBeUndefined();
+      await ask(raw, query("UPDATE orders SET client = 280 WHERE id BETWEEN 281 AND 290"));
+      await ask(raw, query("DELETE FROM orders WHERE client = 280"));
+      await ask(raw, query("ROLLBACK"));
+    });
+    expect(charged).toBe(2 + 1 + 1 + 10 + 1);
+  });
+
   test("nobody was read where a ticket was not there, nor by another reader", async () => {
     const charged = await asReader(async (raw) => {
       await ask(raw, query("SELECT * FROM calls WHERE id = 210 AND said = 'none'"));
@@ -274,6 +292,33 @@ describe("what a help desk does costs whom it has read", () => {
       await ask(raw, ...save(201, 201));
     });
     expect(charged).toBe(2);
+  });
+
+  test.each([
+    "SELECT v.id FROM visits v LEFT JOIN calls c ON c.id = $ AND false LIMIT 1",
+    "SELECT v.id FROM visits v LEFT JOIN calls c ON c.id = $ AND c.said = 'none' WHERE v.id = 9",
+    "SELECT v.id FROM calls c RIGHT JOIN visits v ON c.id = $ AND false LIMIT 1",
+    "SELECT v.id FROM calls c FULL JOIN visits v ON c.id = -v.id AND c.id = $ WHERE v.id = 9",
+    "SELECT v.id FROM visits v WHERE v.id = 9 AND EXISTS (SELECT FROM calls c WHERE c.id = $)",
+    "SELECT v.id, (SELECT 1 FROM calls c WHERE c.id = $) FROM visits v WHERE v.id = 9",
+    "SELECT v.id FROM visits v, calls c WHERE v.id = 9 AND c.id = $",
+    "SELECT 1 FROM calls c WHERE c.id = $ LIMIT 0",
+    "SELECT NULL FROM calls c WHERE c.id = $",
+    "SELECT c.id FROM calls c WHERE c.id = $ UNION ALL SELECT 1",
+    "SELECT count(*) FROM calls c WHERE c.id = $",
+    "SELECT c.id FROM calls c WHERE c.id = 1 OR c.id = $",
+    "WITH c AS (SELECT * FROM calls WHERE id = $) SELECT 1",
+    "SELECT v.id FROM visits v JOIN LATERAL (SELECT FROM calls WHERE id = $) c ON true WHERE v.id = 9",
+  ])("no row was shown where its person was not counted: %s", async (sql) => {
+    const charged = await asReader(async (raw) => {
+      await ask(raw, query("BEGIN"));
+      for (const id of IDS.slice(0, 10)) {
+        expect(codeOf(await ask(raw, query(sql.replace("$", `${id}`))))).toBeUndefined();
+        await ask(raw, query(`UPDATE calls SET client = 1 WHERE id = ${id}`));
+      }
+      await ask(raw, query("ROLLBACK"));
+    });
+    expect(charged).toBeGreaterThanOrEqual(10);
   });
 
   test("a save goes on when the budget is used up, of what was read", async () => {

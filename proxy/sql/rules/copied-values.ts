@@ -76,9 +76,13 @@ function storedBy(
   // The tag says how many rows one write of several has stored, and EXPLAIN's says nothing.
   const isToldRows = stored.length === 1 && stored[0] === top && ran === node;
   if (gathers || !isToldRows || taken === "any number") return { people: Number.POSITIVE_INFINITY };
-  if (people === 0 && taken === "one person") return { people: 1, isOfOne: true };
   const row = copied.every(({ isOfOthers }) => !isOfOthers) ? rowNamed(statement, given, top) : undefined;
-  return { people: people + (taken === "nobody" ? 0 : 1), ...(row && { row }) };
+  const isOfOne = people === 0 && taken === "one person";
+  return {
+    people: people + (taken === "nobody" ? 0 : 1),
+    ...(isOfOne && { isOfOne }),
+    ...(row && { row }),
+  };
 }
 
 /**

@@ -118,7 +118,9 @@ function rowOf(
   const { source } = reference;
   if (source.kind !== "table" || !isOneRow(statement, sights, query, reference)) return undefined;
   const { relation } = source;
-  for (const { column, to, restricts, ...pin } of pinsOf(statement, query)) {
+  for (const { column, to, holds, restricts, ...pin } of pinsOf(statement, query)) {
+    // Of a join that may leave it out the row is not always there.
+    if (holds !== "in every row") continue;
     const isKey = relation.rowKeys.some((key) => key.length === 1 && key[0] === column.name);
     if (!isKey || column.relation !== reference || column.source.kind !== "own") continue;
     const [value, ...more] = to.kind === "values" ? to.nodes : [];

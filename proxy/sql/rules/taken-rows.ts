@@ -33,10 +33,13 @@ function takenBy(statement: BoundStatement, given: Given, query: BoundQuery): Ta
   const { write, form } = query;
   if (write === undefined) return "nobody";
   const lost = deletes(query) ? lostBy(given, query) : undefined;
-  if (lost !== undefined) return lost === "any number" ? lost : "one each";
-  if (!changesKeys(statement, given, query)) return "nobody";
-  return form === "update" && isOfOnePerson(statement, given, query) ? "one person" : "one each";
+  if (lost === "any number") return lost;
+  if (lost === undefined && !changesKeys(statement, given, query)) return "nobody";
+  const isOfOne = OF_WHERE.has(form) && isOfOnePerson(statement, given, query);
+  return isOfOne ? "one person" : "one each";
 }
+
+const OF_WHERE: ReadonlySet<string> = new Set(["update", "delete"]);
 
 function lostBy(given: Given, { write }: BoundQuery): Loss | undefined {
   const source = write?.target.source;
