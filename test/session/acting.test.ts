@@ -419,8 +419,8 @@ test("a policy that only observes shows all, and says what the person's role wou
   await client.end();
   await expect.poll(() => found().length).toBe(2);
   expect(found()).toMatchObject([
-    { user: "anna", account: "helpdesk_app", decision: "observe", masked: ["email"] },
-    { user: "anna", command: "DELETE", decision: "observe", sqlstate: "42501" },
+    { user: "anna", role: "agent", account: "helpdesk_app", decision: "observe", masked: ["email"] },
+    { user: "anna", role: "agent", command: "DELETE", decision: "observe", sqlstate: "42501" },
   ]);
   await observing.close();
 });

@@ -227,7 +227,7 @@ export class Trace {
       session: id,
       user: run.person ?? user,
       ...(run.person !== undefined && { account: user }),
-      role: judged.scope.role.name,
+      role: judged.would?.role ?? judged.scope.role.name,
       database,
       client: address,
       application: this.#established.parameters.applicationName ?? this.#established.application,
@@ -296,7 +296,7 @@ function readBy(statement: Statement, catalog: Catalog): Read {
 function wouldBe({ judged, statement, shape }: Run | Repeated): Statement {
   if (judged.would === undefined) return shape;
   const index = judged.verdict.statements.indexOf(statement);
-  return judged.would.statements[Math.max(0, index)] ?? shape;
+  return judged.would.verdict.statements[Math.max(0, index)] ?? shape;
 }
 
 /** Of a policy that only observes: what would have been masked has left as it is. */
@@ -317,7 +317,7 @@ function cutBy(cut: Refusal): Decision {
 
 /** Of what passed as it came. What is added to a watched role's statement changes nothing. */
 function observedDecision({ verdict: own, scope, would }: Judged, role: Role | undefined): Decision {
-  const verdict = would ?? own;
+  const verdict = would?.verdict ?? own;
   if (verdict.kind === "refuse") return { ...refusedBy(verdict.refusal), decision: "observe" };
   // Of a policy that only observes everybody is counted as a watched role is.
   const isWatched = would === undefined ? scope.role.watch === true : role?.watch === true;

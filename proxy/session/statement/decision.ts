@@ -10,9 +10,15 @@ export interface Judged {
   readonly verdict: Verdict;
   readonly scope: Scope;
   /** What the policy would say, where it only observes. */
-  readonly would?: Verdict | undefined;
+  readonly would?: Would | undefined;
   /** The person a guarded application asks for. */
   readonly person?: string | undefined;
+}
+
+/** What a policy that only observes would say, by the role that would hold: perhaps that of the person. */
+export interface Would {
+  readonly verdict: Verdict;
+  readonly role: string;
 }
 
 /**
@@ -22,7 +28,7 @@ export interface Judged {
 export class Kept {
   readonly text: Buffer;
   readonly verdict: Verdict;
-  readonly would: Verdict | undefined;
+  readonly would: Would | undefined;
   readonly #scope: WeakRef<Scope>;
 
   constructor({ text, verdict, scope, would }: Judged) {

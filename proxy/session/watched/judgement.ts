@@ -49,7 +49,7 @@ export class Judgement {
     const reader = this.#state.readers.of(isText ? this.#naming.personOf(found, by) : undefined);
     const strict = judging.observes ? judging.judge(text, this.#strictScope(inForce, reader)) : undefined;
     if (judging.observes && strict === undefined) return undefined;
-    const would = strict?.verdict;
+    const would = strict && { verdict: strict.verdict, role: reader.role.name };
     if (!isText) return { text, scope, verdict: unreadable(text), would };
     const judged = { ...found, would };
     const own = this.#scopeOf(scope, reader);
