@@ -96,6 +96,7 @@ export class CurrentRun {
   #shapeFor({ person }: Reader, statement: Statement, own: Scope): Statement {
     const { established, names } = this.#state;
     const shape = this.shapeOf(statement);
+    if (shape.metering?.purpose === undefined) return shape;
     const source = sourceOf(statement, NO_ROWS, asAnswered(names));
     const { user } = (isSource(source) ? source.scope : undefined) ?? own;
     return user === undefined || user === (person ?? established.user) ? shape : ofAnotherReader(shape);
@@ -142,7 +143,7 @@ const ofOthers = new WeakMap<Statement, Statement>();
 /** The same statement: what it says of reasons is not known of whoever gets its rows. */
 function ofAnotherReader(statement: Statement): Statement {
   const { metering } = statement;
-  if (metering?.purpose === undefined) return statement;
+  if (metering === undefined) return statement;
   const known = ofOthers.get(statement);
   if (known !== undefined) return known;
   const made: Statement = { ...statement, metering: { ...metering, purpose: "of another reader" } };
