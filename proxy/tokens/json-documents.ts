@@ -67,7 +67,6 @@ export function shapeOf<Leaf>(
 }
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
-const SPACE = /[ \t\n\r]*/y;
 const WORDS = ["true", "false", "null"] as const;
 
 class Scanner<Leaf> {
@@ -85,14 +84,14 @@ class Scanner<Leaf> {
 
   document(shape: Shape<Leaf>): string {
     this.#value(shape, 0);
-    this.#skip(SPACE);
+    this.#skipSpace();
     if (this.#at < this.#text.length) throw new Fault("syntax");
     return this.#parts.join("") + this.#text.slice(this.#kept);
   }
 
   #value(shape: Shape<Leaf> | undefined, depth: number): void {
     if (depth > DEEPEST) throw new Fault("depth");
-    this.#skip(SPACE);
+    this.#skipSpace();
     const start = this.#at;
     const leaf = shape?.leaf;
     const inner = leaf === undefined ? shape : undefined;
@@ -111,7 +110,7 @@ class Scanner<Leaf> {
         break;
       default: {
         const word = WORDS.find((each) => this.#text.startsWith(each, start));
-        if (word === undefined) this.#skip(NUMBER);
+        if (word === undefined) this.#skipNumber();
         else this.#at += word.length;
         if (this.#at === start) throw new Fault("syntax");
         if (word === "null") return;
@@ -125,7 +124,7 @@ class Scanner<Leaf> {
     this.#at++;
     if (this.#isNext("}")) return "empty";
     do {
-      this.#skip(SPACE);
+      this.#skipSpace();
       const start = this.#at;
       this.#string();
       const below = shape === undefined ? undefined : shape.keys.get(this.#keyAt(start));
@@ -187,16 +186,27 @@ class Scanner<Leaf> {
   }
 
   #isNext(one: string): boolean {
-    this.#skip(SPACE);
+    this.#skipSpace();
     if (this.#text[this.#at] !== one) return false;
     this.#at++;
     return true;
   }
 
-  #skip(pattern: RegExp): void {
-    pattern.lastIndex = this.#at;
-    if (pattern.test(this.#text)) this.#at = pattern.lastIndex;
+  #skipSpace(): void {
+    const text = this.#text;
+    let at = this.#at;
+    for (let code = text.charCodeAt(at); isSpace(code); code = text.charCodeAt(at)) at++;
+    this.#at = at;
   }
+
+  #skipNumber(): void {
+    NUMBER.lastIndex = this.#at;
+    if (NUMBER.test(this.#text)) this.#at = NUMBER.lastIndex;
+  }
+}
+
+function isSpace(code: number): boolean {
+  return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
 }
 
 const [QUOTE, BACKSLASH, FIRST_PRINTABLE] = [0x22, 0x5c, 0x20] as const;
