@@ -84,10 +84,13 @@ export class CaseDesk {
 
   /** Puts an alert to its user's open case, or opens one. */
   gather(alert: Omit<AlertChange, "kind">): void {
-    const open = this.list().find(({ about, closedAt }) => about === alert.about && closedAt === undefined);
+    const last = this.list().find(({ about }) => about === alert.about);
+    const open = last?.closedAt === undefined ? last : undefined;
     if (open !== undefined && open.alerts.length >= MOST_ALERTS) return;
     if (open === undefined && this.#hasNoRoom()) return;
-    const change: AlertChange = { kind: "alert", ...alert };
+    // A case has the id of its first alert, and closing it answers those before: of one millisecond the ids would decide.
+    const after = last === undefined ? 0 : (last.closedAt ?? last.openedAt) + 1;
+    const change: AlertChange = { kind: "alert", ...alert, time: Math.max(alert.time, after) };
     this.#learn(change);
     const of = this.find(change.id);
     if (open === undefined && of !== undefined) this.#options.onChange(change, of);

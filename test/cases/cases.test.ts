@@ -93,6 +93,22 @@ test("alerts of one user are one case, which is taken, answered, commented on an
   ]);
 });
 
+test("a case keeps the id under which it was opened, and a closed one gets no alert, whatever times alerts have", async () => {
+  const { desk } = await openDesk(await makeFolder());
+  const time = Date.now();
+  desk.gather(alert("anna", { id: "z first", time }));
+  desk.gather(alert("anna", { id: "a of the same millisecond", time }));
+  desk.gather(alert("anna", { id: "b of the one before", time: time - 1 }));
+  expect(desk.list()).toMatchObject([{ id: "z first" }]);
+  expect(desk.list()[0]?.alerts).toHaveLength(3);
+  await desk.change("z first", "olga", { kind: "closed", outcome: "justified", text: "words" });
+  desk.gather(alert("anna", { id: "late", time }));
+  expect(desk.list()).toMatchObject([
+    { id: "late", closedAt: undefined },
+    { id: "z first", outcome: "justified" },
+  ]);
+});
+
 test("cases are there after a restart, in a file for its owner only, though a line of it is torn", async () => {
   const folder = await makeFolder();
   const first = await openDesk(folder);
