@@ -199,7 +199,8 @@ function sharedOf(parts: SessionParts): Shared {
       stops: new Stops(),
       alerts: new BudgetAlerts(),
       advances: new LRUCache({ max: ADVANCES }),
-      rows: new LRUCache({ max: ROWS, ttl: DAY }),
+      // Each look at the clock takes longer than all the rest.
+      rows: new LRUCache({ max: ROWS, ttl: DAY, ttlResolution: 60_000 }),
     };
     shared.set(parts, known);
   }
