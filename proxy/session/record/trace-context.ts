@@ -16,10 +16,16 @@ export function traceparentOf(text: Buffer): string | undefined {
   return value !== undefined && others.length === 0 && TRACEPARENT.test(value) ? value : undefined;
 }
 
-/** As much of a text as `traceparentOf` needs. */
+/**
+ * As much of a text as `traceparentOf` needs. A short one is copied as it is: most statements are combined with others in one
+ * event, which belongs to no trace, and then nobody reads its comments.
+ */
 export function traceCommentOf(text: Buffer): Buffer {
+  if (!text.includes(KEY)) return NO_TEXT;
+  if (text.length <= SHORT) return Buffer.from(text);
   const traceparent = traceparentOf(text);
   return traceparent === undefined ? NO_TEXT : Buffer.from(`/*${KEY}='${traceparent}'*/`);
 }
 
+const SHORT = 1_000;
 const NO_TEXT = Buffer.alloc(0);
