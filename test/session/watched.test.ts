@@ -60,36 +60,41 @@ async function told(client: pg.Client, text: string): Promise<unknown> {
   }
 }
 
-test("an application's statements give a watched role what they give without the proxy", async () => {
-  // Locks of sessions outlive a rollback.
-  const corpus = ((await readCorpus("application")) ?? []).filter(({ sql }) => !sql.includes("advisory"));
-  const [direct, through] = [
-    await connect(world.database.uriFor("helpdesk_app")),
-    await connect(world.sluice.uri("helpdesk_app")),
-  ];
-  const differing: unknown[] = [];
-  let worked = 0;
-  for (const { sql } of corpus) {
-    const outcomes: unknown[] = [];
-    for (const client of [direct, direct, through]) {
-      await client.query("BEGIN; SELECT pg_catalog.setseed(0.5)");
-      outcomes.push(await told(client, sql));
-      await client.query("ROLLBACK");
+const application = await readCorpus("application");
+
+test.skipIf(application === undefined)(
+  "an application's statements give a watched role what they give without the proxy",
+  async () => {
+    // Locks of sessions outlive a rollback.
+    const corpus = (application ?? []).filter(({ sql }) => !sql.includes("advisory"));
+    const [direct, through] = [
+      await connect(world.database.uriFor("helpdesk_app")),
+      await connect(world.sluice.uri("helpdesk_app")),
+    ];
+    const differing: unknown[] = [];
+    let worked = 0;
+    for (const { sql } of corpus) {
+      const outcomes: unknown[] = [];
+      for (const client of [direct, direct, through]) {
+        await client.query("BEGIN; SELECT pg_catalog.setseed(0.5)");
+        outcomes.push(await told(client, sql));
+        await client.query("ROLLBACK");
+      }
+      const [first, second, own] = outcomes;
+      if (!isDeepStrictEqual(first, second)) {
+        // Sequences move, and times pass.
+        if ("code" in (own as object)) differing.push({ sql, own });
+        continue;
+      }
+      if (!isDeepStrictEqual(own, first)) differing.push({ sql, first, own });
+      if (Array.isArray(first)) worked++;
     }
-    const [first, second, own] = outcomes;
-    if (!isDeepStrictEqual(first, second)) {
-      // Sequences move, and times pass.
-      if ("code" in (own as object)) differing.push({ sql, own });
-      continue;
-    }
-    if (!isDeepStrictEqual(own, first)) differing.push({ sql, first, own });
-    if (Array.isArray(first)) worked++;
-  }
-  await direct.end();
-  await through.end();
-  expect(differing).toEqual([]);
-  expect(worked).toBeGreaterThan(50);
-});
+    await direct.end();
+    await through.end();
+    expect(differing).toEqual([]);
+    expect(worked).toBeGreaterThan(50);
+  },
+);
 
 async function eventsOf(count: number): Promise<readonly StatementEvent[]> {
   const events: StatementEvent[] = [];
