@@ -26,8 +26,8 @@ const keysIn = perCatalog((policy: Policy, catalog): ReadonlyMap<number, Readonl
   for (const { name, subject, columns } of policy.tables.values()) {
     const start = subject === undefined ? undefined : catalog.relations.get(name);
     if (start === undefined) continue;
+    // Addresses change, and are no names for the rows of those who have them.
     for (const relation of lineage.takers(start))
-      // Addresses change, and are no names for the rows of those who have them.
       for (const [key, ...more] of relation.rowKeys)
         if (key !== undefined && more.length === 0 && !columns.has(key)) add(catalog, keys, relation, key);
   }
