@@ -6,7 +6,7 @@ export type { Period } from "./segments.ts";
 /** Which lines are read, and how much of them: the text of statements only where few events are, or where it is asked for. */
 export type Lines =
   | { readonly of: "all people"; readonly period: Period }
-  /** Every statement with what was decided about it. */
+  /** Every statement with what was decided about it; and logins, which tell each account's own role. */
   | { readonly of: "decisions"; readonly period: Period }
   | { readonly of: "asked people"; readonly period: Period }
   /** Of periods that nobody asks about: which name spaces and classes there were. */
@@ -107,6 +107,8 @@ function conditionOf(lines: Lines): string {
   const facts = [...FACTS, ...MEASURES].map((kind) => `'${kind}'`).join(", ");
   const until = Math.min(lines.period.until, Number.MAX_SAFE_INTEGER);
   const wanted = WANTED[lines.of];
-  return `unmapped.kind IN (${facts}) OR unmapped.kind IN ('statement', 'rows')
+  // A session that reads in the period may have begun before it.
+  const sessions = lines.of === "decisions" ? `OR unmapped.kind IN ('login', 'logout')` : "";
+  return `unmapped.kind IN (${facts}) ${sessions} OR unmapped.kind IN ('statement', 'rows')
     AND time >= ${lines.period.since} AND time < ${until} AND ${wanted}`;
 }

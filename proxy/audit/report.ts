@@ -26,7 +26,10 @@ export interface Decided {
 /** What the users of a role read, look up and write in a day: medians, 95th percentiles and maxima over user-days. */
 export interface DailyUse {
   readonly role: string;
-  /** Of applications that name people elsewhere: what they read where nobody was named. Their days are no person's. */
+  /**
+   * Of applications that name people elsewhere: what they read by their own role where nobody was named. Their days are no
+   * person's. By a role that `unnamed` gives them they are one of its users.
+   */
   readonly unnamed: boolean;
   readonly users: number;
   readonly userDays: number;
@@ -116,8 +119,11 @@ interface UserDay extends Readonly<Record<Amount, number>> {
  * result that left in pieces has its sums in its own event.
  */
 const USER_DAYS = `
-  WITH acts AS (
-    SELECT *, floor(time / 86400000) AS day, account IS NULL AND "user" IN (SELECT account FROM lines WHERE account IS NOT NULL) AS nobody
+  WITH applications AS (SELECT DISTINCT account AS application FROM lines WHERE account IS NOT NULL),
+  own_roles AS (SELECT DISTINCT "user" AS application, role FROM lines WHERE kind IN ('login', 'logout')),
+  acts AS (
+    SELECT *, floor(time / 86400000) AS day, account IS NULL AND "user" IN (FROM applications)
+        AND (("user", role) IN (FROM own_roles) OR "user" NOT IN (SELECT application FROM own_roles)) AS nobody
     FROM lines WHERE kind IN ('statement', 'rows') AND decision <> 'refuse'
   ), named AS (
     SELECT role, "user", nobody, day, count(DISTINCT subject) AS people

@@ -8,7 +8,7 @@ import { policyReport } from "../../proxy/commands/policy-report.ts";
 import { deriveKeys } from "../../proxy/keys/secret.ts";
 import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { type Captured, captured } from "../commands/captured.ts";
-import { DAY, KEY, makeFolder, NOON, openLog, reading } from "./support.ts";
+import { DAY, KEY, login, makeFolder, NOON, openLog, reading } from "./support.ts";
 
 const EVER = { since: 0, until: Number.POSITIVE_INFINITY };
 const NAMESPACE = "public.customers.id";
@@ -135,6 +135,30 @@ test("an application's own days are no days of the people behind it, and its lin
   const role = `  desk:\n    users: [desk_app]\n    reads: all\n    writes: all\n    sees: all\n    watch: true\n    people_behind: [{ setting: app.agent }]\n`;
   const policy = `version: 1\nclasses: { name: { mask: initials } }\ntables:\n  public.customers: { subject: id, columns: { name: name } }\n${lines.replace('  "desk":\n', role)}`;
   expect(compilePolicies([{ name: "p.yaml", text: policy }])).toMatchObject({ ok: true });
+});
+
+test("an application that reads by another role where nobody is named is a user of that role", async () => {
+  const folder = await makeFolder();
+  const { log } = await openLog(folder, { key: deriveKeys(KEY).audit });
+  // The session has begun before the time that is asked about.
+  log.write(login("s1", { user: "desk_app", role: "desk", time: NOON - DAY }));
+  const ids = (count: number) =>
+    Array.from({ length: count }, (_, id) => log.hashSubject(NAMESPACE, String(id)));
+  const desk = { namespaces: [NAMESPACE], decision: "allow", masked: [] } as const;
+  log.write(
+    reading({ ...desk, user: "anna", account: "desk_app", role: "agent", subjects: ids(4), people: 4 }),
+  );
+  log.write(reading({ ...desk, user: "desk_app", role: "batch", subjects: ids(10), people: 10 }));
+  log.write(reading({ ...desk, user: "cron", role: "batch", subjects: ids(2), people: 2 }));
+  await log.close();
+  const { use } = await reportOf(folder, { since: NOON, until: NOON + DAY }, async () => {});
+  expect(use).toMatchObject([
+    { role: "agent", unnamed: false, users: 1 },
+    { role: "batch", unnamed: false, users: 2, amounts: { people: { maximum: 10, proposed: 15 } } },
+  ]);
+  const { out } = await ran(folder);
+  expect(out).not.toContain("unnamed:");
+  expect(out).toMatch(/^ {2}"batch":\n {4}budget: \{ 1d: \{ people: 15/m);
 });
 
 test("who asks is on record, and a question that cannot be answered is not", async () => {
