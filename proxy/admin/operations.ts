@@ -36,6 +36,8 @@ export interface Question {
   readonly role?: string | undefined;
   /** For whom the user, an application, reads; "" and undefined: nobody is named. */
   readonly person?: string | undefined;
+  /** What that person's claim holds which gives roles (`acts_as`); nothing if left out. */
+  readonly claims?: readonly string[];
   /** IP address: networks of a role (`from`) are looked at. */
   readonly address: string;
   readonly database: string;
@@ -341,7 +343,14 @@ async function explainStatement(question: Question, parts: OperationsParts): Pro
   const who = askedFor(question, policy);
   if ("problem" in who) return { ok: false, ...who };
   const { user, role } = who;
-  const person = question.person ? { name: question.person, claims: [] } : undefined;
+  const { claims = [] } = question;
+  if (!question.person && claims.length > 0)
+    return {
+      ok: false,
+      problem: "a claim is that of a person",
+      hint: "Name the person behind the application.",
+    };
+  const person = question.person ? { name: question.person, claims } : undefined;
   const nobody = personProblem({ policy, account: role, user, person });
   if (nobody !== undefined) return { ok: false, problem: nobody, hint: "" };
   try {

@@ -10,6 +10,7 @@ import type { CounterStore } from "../meter/meter.ts";
 import type { Metrics } from "../metrics/metrics.ts";
 import { endSession, refuseLogin, refuseStatement, type Suspensions } from "../orders/suspensions.ts";
 import type { PolicySet } from "../policy/compile.ts";
+import { personName } from "../policy/person-name.ts";
 import { type NamedPool, Pools, ResidueCache, type ResidueElsewhere } from "../pool/pools.ts";
 import type { ConnectionParts, PrepareSession } from "../session/accept/connection.ts";
 import { SeatCount, type Seats } from "../session/accept/connection-limits.ts";
@@ -184,7 +185,9 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   };
   const stopListening = parts.suspensions?.onSuspended((suspension) => {
     for (const connection of connections) {
-      if (connection.info?.user === suspension.user) connection.cutOff(endSession(suspension));
+      const user = connection.info?.user;
+      const isTheirs = user === suspension.user || (user && personName(user)) === suspension.user;
+      if (isTheirs) connection.cutOff(endSession(suspension));
       else connection.stopPerson(suspension.user, refuseStatement(suspension));
     }
   });

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CommandObserver } from "../fleet/redis-url.ts";
 import type { Log } from "../log.ts";
+import { personName } from "../policy/person-name.ts";
 import { type Refusal, refuse, refuseSession } from "../wire/refusal.ts";
 import { MeasureFile } from "./measure-file.ts";
 import { MeasureRedis } from "./measure-redis.ts";
@@ -95,19 +96,19 @@ export class Suspensions {
   }
 
   isSuspended(user: string): Suspension | undefined {
-    const measure = this.#known.get("suspended", user);
+    const measure = this.#of("suspended", user);
     return measure?.inForce ? suspensionOf(measure) : undefined;
   }
 
   /** The tightening in force, if any. */
   tightened(user: string): Measure | undefined {
-    const measure = this.#known.get("tightened", user);
+    const measure = this.#of("tightened", user);
     return measure?.inForce && (measure.until ?? 0) > this.#now() ? measure : undefined;
   }
 
   /** The user's current addition to their budgets, if any. */
   granted(user: string): Measure | undefined {
-    const measure = this.#known.get("granted", user);
+    const measure = this.#of("granted", user);
     return measure !== undefined && this.#isGrant(measure) ? measure : undefined;
   }
 
@@ -198,7 +199,14 @@ export class Suspensions {
     this.#redis?.close();
   }
 
-  async #order(order: Omit<Measure, "order">): Promise<Reached> {
+  /** A name that was given in another form, with an accent by itself say, is that of the same user. */
+  #of(kind: Measure["kind"], user: string): Measure | undefined {
+    return this.#known.get(kind, user) ?? this.#known.get(kind, personName(user) ?? user);
+  }
+
+  async #order({ user: given, ...rest }: Omit<Measure, "order">): Promise<Reached> {
+    const isKnown = this.#known.get(rest.kind, given) !== undefined;
+    const order = { ...rest, user: isKnown ? given : (personName(given) ?? given) };
     // A measure from elsewhere that we have not read yet must not outrank this one.
     const measure = { ...order, order: nextOrder(this.#known.get(order.kind, order.user), order.inForce) };
     this.#learn(measure);

@@ -1,4 +1,5 @@
 import type { PolicyDocument } from "./document.ts";
+import { personName } from "./person-name.ts";
 import type { Role } from "./policy.ts";
 import type { Problems } from "./problems.ts";
 
@@ -28,9 +29,19 @@ export function compilePeople(
         `"${user}" is an application's own user, and no person`,
         "What is read under one of these names would be read by nobody. Name the user of a person.",
       );
+    // The user's own name may be written in another form.
+    const own = personName(user);
+    if (own !== undefined && own !== user) people.set(own, user);
     names.forEach((written, i) => {
-      // As names are read: see session/person.
-      const name = written.normalize("NFC").trim();
+      const name = personName(written);
+      if (name === undefined) {
+        problems.error(
+          document.placeOf(["people", user, i]),
+          `no person can be called ${JSON.stringify(written)}`,
+          "A name has up to 128 characters, and none that shows nothing.",
+        );
+        return;
+      }
       const other = people.get(name) ?? (users.has(name) ? name : user);
       if (other === user) people.set(name, user);
       else

@@ -47,6 +47,15 @@ async function withinASecond<T>(promise: Promise<T>): Promise<T> {
 }
 
 describe("a suspension without Redis", () => {
+  test("holds for a name in whatever form it is given, and is lifted in another", async () => {
+    const suspensions = await instance({ file });
+    await suspensions.suspend(" zoe\u0308\u00a0ng", "sold data", "eve");
+    expect(suspensions.isSuspended("zo\u00eb ng")).toMatchObject({ user: "zo\u00eb ng", why: "sold data" });
+    expect(suspensions.isSuspended("zoe\u0308 ng")).toMatchObject({ why: "sold data" });
+    await suspensions.resume("zoe\u0308  ng", "", "eve");
+    expect(suspensions.isSuspended("zo\u00eb ng")).toBeUndefined();
+  });
+
   test("holds at once, and again after a restart, with its reason", async () => {
     const first = await instance({ file });
     expect(await first.suspend("anna", "sold data", "eve")).toEqual({ file: true, redis: false });

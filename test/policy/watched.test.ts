@@ -49,6 +49,8 @@ test.each([
     /Keys with dots between them, as in user.sub/,
   ],
   [`${ALL}people_behind: [{ setting: { name: a.b, path: "user..sub" } }]`, /Keys with dots between them/],
+  [`${ALL}people_behind: [{ setting: { name: a.b, path: [] } }]`, /Keys with dots between them/],
+  [`${ALL}people_behind: [{ setting: { name: a.b, path: [user, ""] } }]`, /Keys with dots between them/],
   [`${ALL}people_behind: [{ setting: search_path }]`, /A setting of the application's own/],
   [
     `${ALL}signed_by: { jwks: keys.json }`,
@@ -170,7 +172,18 @@ test("a name in applications means one person, and no user of another name", () 
     ["b@x", "ben"],
     ["c@x", "cleo"],
   ]);
-  for (const people of ["{ anna: [x], ben: [x] }", "{ anna: [ben] }", "{ anna: [cleo], cleo: [y] }"])
+  const forms = result("{ 'zoe\u0308': ['z  z\u00a0'] }");
+  expect(forms.ok && [...forms.policies.forDatabase("any").people]).toEqual([
+    ["zo\u00eb", "zoe\u0308"],
+    ["z z", "zoe\u0308"],
+  ]);
+  for (const people of [
+    "{ anna: [x], ben: [x] }",
+    "{ anna: [ben] }",
+    "{ anna: [cleo], cleo: [y] }",
+    "{ anna: ['x y'], ben: ['x\u00a0 y'] }",
+    "{ anna: ['x\u200by'] }",
+  ])
     expect(result(people).ok).toBe(false);
 });
 

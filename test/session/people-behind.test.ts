@@ -24,6 +24,7 @@ roles:
       - setting: app.agent
       - setting: app.user
       - setting: { name: request.jwt.claims, path: sub }
+      - setting: { name: request.jwt.claims, path: ["https://example.com/user", nick.name] }
       - comment: user
       - application_name: "helpdesk/(.+)"
       - role: true
@@ -197,6 +198,42 @@ const CASES: readonly (readonly [name: string, steps: readonly string[], charged
     ["anna", "unnamed"],
   ],
   [
+    "a key of JSON that has dots in it",
+    [
+      `SET request.jwt.claims = '{"https://example.com/user":{"nick.name":"anna"},"nick":{"name":"ben"}}'`,
+      "?",
+      `SET request.jwt.claims = '{"https://example":{"com/user":{"nick.name":"anna"}}}'`,
+      "?",
+    ],
+    ["anna", "unnamed"],
+  ],
+  [
+    "names that look the same are one person's",
+    [
+      "SET app.agent = 'zo\u00eb n\u00e9'",
+      "?",
+      "SET app.agent = ' zoe\u0308 \u3000ne\u0301\u2003'",
+      "?",
+      "? /*user='zoe%CC%88%C2%A0n%C3%A9'*/",
+      "RESET app.agent",
+      "? /*user='zoe%CC%88%C2%A0n%C3%A9'*/",
+    ],
+    ["zo\u00eb n\u00e9", "zo\u00eb n\u00e9", "zo\u00eb n\u00e9", "zo\u00eb n\u00e9"],
+  ],
+  [
+    "a name with a letter that shows nothing names nobody",
+    ["\u200b", "\u2060", "\u00ad", "\u202e", "\u2800", "\u3164", "\ufe0f", "\u034f"].flatMap((unseen) => [
+      `SET app.agent = 'an${unseen}na'`,
+      "?",
+    ]),
+    Array.from({ length: 8 }, () => "unnamed"),
+  ],
+  [
+    "letters of another script or width, and of another case, are other people's",
+    ["anna", "\u0430nna", "\uff41nna", "Anna"].flatMap((name) => [`SET app.agent = '${name}'`, "?"]),
+    ["anna", "\u0430nna", "\uff41nna", "Anna"],
+  ],
+  [
     "comments",
     ["? /*user='anna'*/", "? /*user='ben'*/", "?", "? /*user='anna'*/ -- user='ben'"],
     ["anna", "ben", "unnamed", "unnamed"],
@@ -233,6 +270,19 @@ const CASES: readonly (readonly [name: string, steps: readonly string[], charged
 test.each(CASES)("%s", async (_, steps, charged) => {
   const client = await sluice.connect("helpdesk_app");
   expect(await chargedFor(client, steps)).toEqual(charged);
+  await client.end();
+});
+
+test("the log tells of a name that is none, without the name", async () => {
+  const client = await sluice.connect("helpdesk_app");
+  for (const name of ["an\u200bna", "a".repeat(129)]) {
+    await client.query("SELECT set_config('app.agent', $1, false)", [name]);
+    await client.query("SELECT name FROM customers WHERE id = 1");
+  }
+  const told = sluice.log.filter((line) => line.includes("it names nobody"));
+  expect(told).toHaveLength(1);
+  expect(told[0]).toContain('"user":"helpdesk_app"');
+  expect(told[0]).not.toContain('na"');
   await client.end();
 });
 

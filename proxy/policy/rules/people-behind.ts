@@ -11,9 +11,16 @@ const settingName = z.string({ error: HINT }).regex(/^(?!sluice\.)[A-Za-z_][\w$]
   error: "A setting of the application's own, with a dot, as in app.agent.",
 });
 
-const keyPath = z
-  .string({ error: HINT })
-  .regex(/^[^.]+(\.[^.]+)*$/, { error: "Keys with dots between them, as in user.sub." });
+const KEYS =
+  'Keys with dots between them, as in user.sub; or a list, as in ["https://example.com/user", sub].';
+
+const said = { error: KEYS };
+
+/** A key with a dot in it can stand in a list alone. */
+const keyPath = z.union(
+  [z.string(said).regex(/^[^.]+(\.[^.]+)*$/, said), z.array(z.string(said).min(1, said), said).min(1, said)],
+  said,
+);
 
 const source = z.union(
   [
@@ -44,7 +51,8 @@ export const peopleBehind = roleRule("peopleBehind", {
       if ("setting" in said) {
         const { setting } = said;
         if (typeof setting === "string") return [{ kind: "setting", name: setting }];
-        return [{ kind: "setting", name: setting.name, path: setting.path.split(".") }];
+        const { name, path } = setting;
+        return [{ kind: "setting", name, path: typeof path === "string" ? path.split(".") : path }];
       }
       const pattern = patternOf(said.application_name);
       if (pattern !== undefined) return [{ kind: "application_name", pattern }];
@@ -76,7 +84,7 @@ function patternOf(text: string): RegExp | undefined {
 function textOf(source: PersonSource): string {
   switch (source.kind) {
     case "setting":
-      return ["setting", source.name, ...(source.path ?? [])].join(" ");
+      return ["setting", source.name, ...(source.path ?? []).map(keyText)].join(" ");
     case "comment":
       return `comment ${source.key}`;
     case "application_name":
@@ -84,4 +92,8 @@ function textOf(source: PersonSource): string {
     case "role":
       return "SET ROLE";
   }
+}
+
+function keyText(key: string): string {
+  return /^[\w-]+$/.test(key) ? key : JSON.stringify(key);
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { personName } from "../../policy/person-name.ts";
 import type { PersonSource, Role } from "../../policy/policy.ts";
 import { commentsOf } from "../../sql/comments.ts";
 import type { Statement } from "../../sql/verdict.ts";
@@ -19,10 +20,10 @@ export type Protocol = "simple" | "extended";
 
 /** What names people in a session. */
 export interface NamingParts {
-  readonly established: Pick<Established, "user">;
+  readonly established: Pick<Established, "id" | "user">;
   readonly judging: Pick<Judging, "account" | "policy">;
   readonly certainty: Pick<Certainty, "known">;
-  readonly parts: Pick<SessionParts, "claims">;
+  readonly parts: Pick<SessionParts, "claims" | "log" | "now">;
   readonly toClient: Outbox;
   readonly wake: () => void;
 }
@@ -31,11 +32,15 @@ export interface NamingParts {
 const NONCE = "sluice.nonce";
 const NONCE_BYTES = 16;
 
+/** How often at most a session's names that are none are logged. */
+const TOLD_EVERY_MS = 60_000;
+
 /** Who reads a text: the person that the policy's sources name, in plain words or in signed claims. */
 export class Naming {
   readonly #parts: NamingParts;
   /** What a signed claim has to repeat where it is bound to the connection; undefined where the policy asks for none. */
   readonly #nonce: string | undefined;
+  #toldAt = Number.NEGATIVE_INFINITY;
 
   constructor(parts: NamingParts) {
     this.#parts = parts;
@@ -51,6 +56,7 @@ export class Naming {
     const { judging, established } = this.#parts;
     const { policy, account } = judging;
     const name = person && calledIn(policy, account, established.user, person.name);
+    if (person !== undefined && personName(person.name) === undefined) this.#tell();
     return person === undefined || name === undefined ? undefined : { ...person, name };
   }
 
@@ -61,6 +67,19 @@ export class Naming {
     if (signedBy === undefined || parts.claims === undefined) return true;
     const said = this.#said(judged, by);
     return said === undefined || parts.claims.isChecked(said, signedBy, wake);
+  }
+
+  /** The name itself may reorder the line in which it stands, or show nothing. */
+  #tell(): void {
+    const { parts, established } = this.#parts;
+    const now = parts.now();
+    if (now - this.#toldAt < TOLD_EVERY_MS) return;
+    this.#toldAt = now;
+    const { id: session, user } = established;
+    parts.log.warn(
+      { session, user },
+      "a name is too long or has characters that show nothing: it names nobody",
+    );
   }
 
   #personIn(said: string): Person | undefined {

@@ -27,6 +27,8 @@ export interface ClaimsOptions {
 const LONGEST_TOKEN = 4 * 1024;
 /** A claim that is valid for longer is as good as a password: it names nobody. */
 const LONGEST_VALIDITY_MS = 86_400_000;
+/** So far the clocks of those who sign may be off; RFC 7519 (section 4.1.4) has "no more than a few minutes". */
+const CLOCK_TOLERANCE_MS = 60_000;
 /** What was rejected is looked at again after so long: keys may have come. */
 const REJECTED_MS = 10_000;
 /** What was accepted is verified again after so long: a key behind a URL may have been withdrawn. */
@@ -133,6 +135,7 @@ function verified(
   const { kind, claim, issuer, audience } = signedBy;
   const options: JWTVerifyOptions = {
     ...{ algorithms: ALGORITHMS[kind], requiredClaims: ["exp", claim], currentDate },
+    clockTolerance: CLOCK_TOLERANCE_MS / 1000,
     ...(issuer !== undefined && { issuer }),
     ...(audience !== undefined && { audience }),
   };
@@ -157,13 +160,13 @@ async function byOneOf(error: unknown, token: string, options: JWTVerifyOptions)
 
 function claimIn({ payload }: JWTVerifyResult, { claim }: SignedBy, now: number): Claim | Rejection {
   const { [claim]: person, nonce } = payload;
-  const until = (payload.exp ?? 0) * 1000;
-  if (until - now > LONGEST_VALIDITY_MS) return "long";
+  const expires = (payload.exp ?? 0) * 1000;
+  if (expires - now > LONGEST_VALIDITY_MS + CLOCK_TOLERANCE_MS) return "long";
   // Of numbers that JSON's reader rounds, two people would be one.
   if (typeof person !== "string" && !Number.isSafeInteger(person)) return "claims";
   return {
     person: String(person),
-    until,
+    until: expires + CLOCK_TOLERANCE_MS,
     nonce: typeof nonce === "string" ? nonce : undefined,
     payload,
   };

@@ -1,3 +1,4 @@
+import { personName } from "../../policy/person-name.ts";
 import type { PersonSource, Policy, Role } from "../../policy/policy.ts";
 import { commentValues } from "./comment-values.ts";
 
@@ -15,16 +16,13 @@ export interface Evidence {
   readonly comments: readonly string[] | undefined;
 }
 
-/** Longer names belong to no one. */
-const LONGEST_NAME = 128;
-
 /**
  * The person named by the first source that has a value. Undefined: no source has one, or the value cannot be a name,
  * or it names two people. A doubtful source is never replaced by a later one.
  */
 export function personBehind(sources: readonly PersonSource[], evidence: Evidence): string | undefined {
   const said = saidBehind(sources, evidence);
-  return said === undefined ? undefined : nameIn(said);
+  return said === undefined ? undefined : personName(said);
 }
 
 /** What the first source says that says something, be it a name or a signed claim. Undefined: nothing, or nothing sure. */
@@ -134,32 +132,13 @@ function atPath(value: string, path: readonly string[]): Said {
 }
 
 /**
- * The name as all texts that look the same spell it: without white space around it, in one normal form (Unicode Standard
- * Annex 15). Undefined: no person can have this name.
- */
-export function nameIn(text: string): string | undefined {
-  // A user who could add a space, or write an accent in another form, would get a second budget and escape a
-  // suspension. Invisible characters are refused because logs and consoles do not show them, or reorder the text around
-  // them.
-  if (text.length > LONGEST_NAME || UNSEEN.test(text)) return undefined;
-  const name = text.normalize("NFC").trim();
-  return name === "" || name.length > LONGEST_NAME ? undefined : name;
-}
-
-/**
  * Who is meant by a name: one person may have other names in applications than as a user. Undefined: nobody, as of the
  * application's own users, of whom `user` is one. On record such a person would be the application itself.
  */
 export function calledIn(policy: Policy, account: Role, user: string, text: string): string | undefined {
-  const called = nameIn(text);
+  const called = personName(text);
   if (called === undefined) return undefined;
   const name = policy.people.get(called) ?? called;
   const isOwn = name === user || account.users.some(({ exact, text: own }) => exact && own === name);
   return isOwn ? undefined : name;
 }
-
-/**
- * Control and format characters, halves of a pair, unassigned ones; ends of lines; fillers that show nothing; and what stands
- * for bytes that are no UTF-8, of which all look the same.
- */
-const UNSEEN = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\uFFFD]/u;

@@ -15,6 +15,13 @@ roles:
   agent: { users: [anna], reads: [public.customers], finds: [email], budget: { 1h: 20, 1d: 100 } }
   lead: { users: [cleo], reads: [public.customers], sees: [email], budget: { 1d: { people: 200, bytes: 2MB } } }
   app: { users: [helpdesk_app, metabase], reads: all, writes: all, sees: all }
+  desk:
+    users: [ben]
+    reads: [public.customers]
+    people_behind: [{ setting: app.token }]
+    signed_by: { jwks: "https://login.example.com/jwks" }
+    acts_as: { claim: groups, roles: { leads: lead, support: agent } }
+    unnamed: refuse
 `;
 
 const SECRET = randomBytes(32);
@@ -153,6 +160,19 @@ test("the explain box says what a user or a role would see, and runs nothing", a
   expect(await explain({ user: "nobody", statement: "select 1" })).toMatch(/no role/);
   expect(await explain({ role: "nonsense", statement: "select 1" })).toContain('has no role "nonsense"');
   expect(await explain({ database: "elsewhere", statement: "select 1" })).toContain("no such database");
+});
+
+test("the explain box says what a person behind an application would see, by the role that their claim gives", async () => {
+  const asked = { user: "ben", database: database.database, statement: "select email from customers" };
+  const explain = (fields: Readonly<Record<string, string>>) =>
+    officer.send("/console/explain", { ...asked, ...fields }).then(words);
+  expect(await explain({ person: "dora", claims: "support, others" })).toMatch(/dora , role agent .* Masked /);
+  const lead = await explain({ person: "dora", claims: "support,leads" });
+  expect(lead).toMatch(/dora , role lead /);
+  expect(lead).not.toContain(" Masked ");
+  expect(await explain({ person: "dora" })).toContain("no person is named");
+  expect(await explain({ claims: "leads" })).toContain("Name the person behind the application");
+  expect(await explain({ user: "anna", person: "dora" })).toContain("nobody is behind its users");
 });
 
 test("what counts nobody is red, on the explain page and on the policy's", async () => {

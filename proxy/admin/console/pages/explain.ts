@@ -12,6 +12,8 @@ interface Asking {
   readonly user: string;
   /** For whom the user, an application, reads. */
   readonly person: string;
+  /** The values of the claim that gives this person a role, with commas between them. */
+  readonly claims: string;
   /** "": the one that the policy gives the user. */
   readonly role: string;
   readonly address: string;
@@ -22,7 +24,7 @@ interface Asking {
 export function explainPage({ visit, notice, operations, query }: PageRequest): Html {
   const [database = ""] = operations.databases();
   const user = query.get("user") ?? "";
-  const asking = { user, person: "", role: "", address: "127.0.0.1", database, statement: "" };
+  const asking = { user, person: "", claims: "", role: "", address: "127.0.0.1", database, statement: "" };
   return whole(visit, operations, asking, undefined, notice);
 }
 
@@ -32,14 +34,16 @@ export const explainAction: Action = async ({ visit, form, operations }) => {
   const asking = {
     user: field("user"),
     person: field("person"),
+    claims: field("claims"),
     role: field("role"),
     address: field("address") || "127.0.0.1",
     database: field("database"),
     statement: field("statement"),
   };
+  const claims = asking.claims.split(",").flatMap((value) => value.trim() || []);
   const known = operations.databases().includes(asking.database);
   const answer: Answer = known
-    ? await operations.explain({ ...asking, role: asking.role || undefined })
+    ? await operations.explain({ ...asking, claims, role: asking.role || undefined })
     : { ok: false, problem: "there is no such database here", hint: "" };
   return { kind: "page", status: 200, page: whole(visit, operations, asking, answer) };
 };
@@ -82,6 +86,8 @@ function form(visit: Visit, operations: Operations, asking: Asking): Html {
         <datalist id="users">${[...new Set(users)].map((user) => html`<option value="${user}"></option>`)}</datalist></p>
       <p><label for="person">Person behind an application</label>
         <input id="person" name="person" value="${asking.person}" autocomplete="off" autocapitalize="none" spellcheck="false"></p>
+      <p><label for="claims">Values of their claim, by which they act</label>
+        <input id="claims" name="claims" value="${asking.claims}" placeholder="support, leads" autocomplete="off" autocapitalize="none" spellcheck="false"></p>
       <p><label for="role">Role</label>
         <select id="role" name="role">
           <option value="">as the policy says</option>
