@@ -8,7 +8,7 @@ import type { Judging, Sight } from "../decide/judging.ts";
 import { Naming, type NamingParts, nobodyNamed, type Protocol } from "../decide/naming.ts";
 import { type ProbeMessages, probeMessages } from "../decide/probe.ts";
 import { anybody, touchesData } from "../decide/touching.ts";
-import { settingsOf } from "../person/person.ts";
+import { type Person, settingsOf } from "../person/person.ts";
 import type { Judged } from "../statement/decision.ts";
 
 /** What the messages of an application's session depend on. */
@@ -28,6 +28,7 @@ export class Acting {
   readonly #naming: Naming;
   /** The text of the message at hand, as it would be for a role that may do all. */
   #atHand: Judged | undefined;
+  #by: Protocol = "simple";
   #probe: { readonly settings: readonly string[]; readonly messages: ProbeMessages } | undefined;
 
   constructor(parts: ActingParts) {
@@ -37,7 +38,8 @@ export class Acting {
   }
 
   /** A message with this text is at hand. False: the text is being analysed, and a `wake` comes. */
-  take(text: Buffer): boolean {
+  take(text: Buffer, by: Protocol): boolean {
+    this.#by = by;
     const { judging, parts } = this.#parts;
     const scope = judging.scope();
     const role = anybody(judging.account);
@@ -51,15 +53,23 @@ export class Acting {
   }
 
   /** Whether it is known who the current text names. False: a claim is being verified, and a `wake` comes. */
-  isKnown(by: Protocol): boolean {
-    return this.#atHand === undefined || this.#naming.isKnown(this.#atHand, by);
+  get isKnown(): boolean {
+    return this.#atHand === undefined || this.#naming.isKnown(this.#atHand, this.#by);
   }
 
-  personIn(by: Protocol) {
+  get person(): Person | undefined {
     const judged = this.#atHand;
     return judged === undefined || judged.verdict.kind === "refuse"
       ? undefined
-      : this.#naming.personOf(judged, by);
+      : this.#naming.personOf(judged, this.#by);
+  }
+
+  /** Whose the text at hand is on record. One that depends on nobody waits for no answer: that of whoever is surely named. */
+  get onRecord(): Pick<Judged, "person" | "role"> {
+    const { judging } = this.#parts;
+    if (!this.isAside) return { person: judging.person, role: judging.role.name };
+    const { person, role } = judging.standing(this.certainty.known && this.person);
+    return { person: person?.name, role: role.name };
   }
 
   /** What the role sees for the text at hand. */

@@ -16,6 +16,7 @@ import {
   refuseMoreNames,
 } from "../statement/prepared.ts";
 import { mayRepeat, questionOf } from "../statement/repeats.ts";
+import type { Acting } from "./acting.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Tolls } from "./execution-prices.ts";
 import type { Refusing } from "./forced-errors.ts";
@@ -59,13 +60,12 @@ export class GuardedBind implements RequestSteps<Frame, BindInput, BindDecision,
   }
 
   decide({ frame, bind, prepared: known }: BindInput): Outcome<BindDecision> {
-    const { acting, judging } = this.#exchange;
+    const { acting } = this.#exchange;
     const prepared = acting?.refusal ?? this.#foresight.renew(known, bind.statement);
     if (prepared === "unsettled") return prepared;
-    if (isRefusal(prepared)) return new Refused(prepared, known.kept.judged);
+    if (isRefusal(prepared)) return new Refused(prepared, onRecord(known, acting));
     const { statement } = prepared;
-    const found = prepared.kept.judged;
-    const judged = found && (acting === undefined ? found : { ...found, person: judging.person });
+    const judged = onRecord(prepared, acting);
     if (judged === undefined) throw new Error("a statement judged just now without its scope");
     const source = statement && this.#foresight.source(statement);
     if (source === "unsettled") return source;
@@ -119,4 +119,8 @@ export class GuardedBind implements RequestSteps<Frame, BindInput, BindDecision,
       ? questionOf(text, buffer.subarray(parametersStart, end))
       : undefined;
   }
+}
+
+function onRecord({ kept }: Prepared, acting: Acting | undefined): Judged | undefined {
+  return kept.judged && { ...kept.judged, ...acting?.onRecord };
 }

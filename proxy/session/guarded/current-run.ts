@@ -31,7 +31,8 @@ export function failedRunOf(exchange: Exchange, reply: QueryReply | ExecuteReply
   // What an EXECUTE looked up is what the prepared statement looks up, and its error tells the answer.
   const source = sourceOf(known, counts, asAnswered(exchange.names));
   const shape = isSource(source) ? source.shape : known;
-  return new Run(judged, known, shape, counts, reply.at, { lookups: portal?.lookups ?? 0 });
+  const own = "refusedTo" in reply ? { ...judged, ...reply.refusedTo } : judged;
+  return new Run(own, known, shape, counts, reply.at, { lookups: portal?.lookups ?? 0 });
 }
 
 /** A simple query ends the unnamed statement and the unnamed portal (exec_simple_query of tcop/postgres.c). */

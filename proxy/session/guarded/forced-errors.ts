@@ -67,8 +67,11 @@ export class Refusing {
     return true;
   }
 
+  /** The portal may have been opened for another person than the one who runs it. */
   execute(portalName: string, refusal: Refusal): true {
     const at = performance.now();
+    const { acting } = this.#exchange;
+    const refused = { refusal, ...(acting && { refusedTo: acting.onRecord }) };
     const nothing = {
       unrolled: undefined,
       asked: 0,
@@ -77,7 +80,7 @@ export class Refusing {
       repeat: undefined,
       run: undefined,
     };
-    this.#exchange.sendStep(poisonedExecute, { kind: "execute", at, refusal, portalName, ...nothing });
+    this.#exchange.sendStep(poisonedExecute, { kind: "execute", at, ...refused, portalName, ...nothing });
     return true;
   }
 }

@@ -22,6 +22,7 @@ import {
   textOf,
 } from "../statement/prepared.ts";
 import { preparingAgain, TRIAL } from "../statement/preparing-again.ts";
+import type { Acting } from "./acting.ts";
 import type { Exchange } from "./exchange.ts";
 
 const PATH_PROBE = pathProbe();
@@ -64,9 +65,7 @@ export class Foresight {
     if (judged === undefined) return undefined;
     if (isDoubtful(judged) && judging.doubt()) return undefined;
     const refusal = acting?.refusal ?? fencing.refusal(judged);
-    return acting === undefined && refusal === undefined
-      ? judged
-      : forPerson(judged, judging.person, refusal);
+    return acting === undefined && refusal === undefined ? judged : forPerson(judged, acting, refusal);
   }
 
   /**
@@ -76,14 +75,14 @@ export class Foresight {
   standsFor(text: Buffer, by: Protocol): boolean {
     const { acting, fencing, judging, ledger } = this.#exchange;
     if (acting === undefined) return true;
-    if (!acting.take(text)) return false;
+    if (!acting.take(text, by)) return false;
     if (acting.isAside) return true;
     if (acting.certainty.known === undefined && !this.#knowsNobody(by)) {
       if (this.isSettled() && this.#exchange.leg.isReady()) this.#probe();
       return false;
     }
-    if (!acting.isKnown(by)) return false;
-    const person = acting.personIn(by);
+    if (!acting.isKnown) return false;
+    const { person } = acting;
     // A running statement is counted, cut off and reported by the role of the person it was begun for.
     const sight = acting.sightBy(fencing);
     if (judging.actsFor(person, sight)) return true;
@@ -232,7 +231,7 @@ export class Foresight {
   outlived(portal: Portal): Refusal | "unsettled" | undefined {
     const { judging, acting } = this.#exchange;
     const { judged } = portal;
-    if (acting !== undefined && judged.person !== judging.person) return OF_ANOTHER;
+    if (acting?.isAside === false && judged.person !== judging.person) return OF_ANOTHER;
     const now = judging.scope();
     const { scope } = judged;
     if (now === undefined || (now.policy === scope.policy && now.role === scope.role)) return undefined;
@@ -303,10 +302,11 @@ const OF_ANOTHER = refuse("42501", "this cursor was opened for another person", 
 const OUTLIVED = refuse("42501", "this cursor was opened under another policy", { hint: "Open it again." });
 
 /** `refusal`: nothing of it may be run for them. */
-function forPerson(judged: Judged, person: string | undefined, refusal: Refusal | undefined): Judged {
-  if (refusal === undefined) return { ...judged, person };
+function forPerson(judged: Judged, acting: Acting | undefined, refusal: Refusal | undefined): Judged {
+  const own = { ...judged, ...acting?.onRecord };
+  if (refusal === undefined) return own;
   const { statements } = judged.verdict;
-  return { ...judged, person, verdict: { kind: "refuse", statements, refusal } };
+  return { ...own, verdict: { kind: "refuse", statements, refusal } };
 }
 
 function outdated(name: string): Refusal {

@@ -64,6 +64,8 @@ export interface CloseReply extends Expected {
 
 export interface ExecuteReply extends Expected {
   readonly kind: "execute";
+  /** For whom an application wanted it, where it was refused. */
+  readonly refusedTo?: Pick<Judged, "person" | "role">;
   readonly portalName: string;
   /** Ours, which runs a simple query in the extended protocol. */
   readonly unrolled: Portal | undefined;

@@ -227,7 +227,7 @@ export class Trace {
       session: id,
       user: run.person ?? user,
       ...(run.person !== undefined && { account: user }),
-      role: judged.would?.role ?? judged.scope.role.name,
+      role: judged.would?.role ?? judged.role ?? judged.scope.role.name,
       database,
       client: address,
       application: this.#established.parameters.applicationName ?? this.#established.application,

@@ -11,8 +11,9 @@ export interface Judged {
   readonly scope: Scope;
   /** What the policy would say, where it only observes. */
   readonly would?: Would | undefined;
-  /** The person a guarded application asks for. */
+  /** The person a guarded application asks for, and the role that holds for them on record. */
   readonly person?: string | undefined;
+  readonly role?: string;
 }
 
 /** What a policy that only observes would say, by the role that would hold: perhaps that of the person. */

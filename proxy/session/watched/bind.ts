@@ -3,6 +3,7 @@ import { extraFields } from "../../sql/verdict.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { type Bind, decodeBind, withResultFormats } from "../../wire/frontend-messages.ts";
 import { poisonedBind } from "../../wire/poison.ts";
+import type { Naming } from "../decide/naming.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
 import { pinnedByBind } from "../statement/pinned.ts";
@@ -31,12 +32,14 @@ export class WatchedBind
   implements RequestSteps<Frame, BindInput, BindDecision, { change: Change<Portal> | undefined }>
 {
   readonly #state: WatchedState;
+  readonly #naming: Naming;
   readonly #judgement: Judgement;
   readonly #renewal: Renewal;
   readonly #unrun: Unrun;
 
-  constructor(state: WatchedState, judgement: Judgement, renewal: Renewal, unrun: Unrun) {
+  constructor(state: WatchedState, naming: Naming, judgement: Judgement, renewal: Renewal, unrun: Unrun) {
     this.#state = state;
+    this.#naming = naming;
     this.#judgement = judgement;
     this.#renewal = renewal;
     this.#unrun = unrun;
@@ -59,10 +62,16 @@ export class WatchedBind
     if (prepared === undefined || judged === undefined) return "unsettled";
     // The fence may have come after it was prepared.
     const outside = this.#state.fencing.refusal(judged);
-    if (outside !== undefined) return new Refused(outside, judged);
+    if (outside !== undefined) return this.#knowsReader(judged) ? new Refused(outside, judged) : "unsettled";
     const shape = prepared.statement && this.#state.shapeOf(prepared.statement);
     if (shape === "unsettled") return this.#state.wait();
     return { frame, at, bind, prepared, judged, extra: shape === undefined ? 0 : extraFields(shape) };
+  }
+
+  /** What is refused here is on record as that of whoever asks for it. */
+  #knowsReader(judged: Judged): boolean {
+    const { statements } = judged.verdict;
+    return this.#judgement.isCertain(statements, "extended") && this.#naming.isKnown(judged, "extended");
   }
 
   reserve({ frame, bind, prepared, judged }: BindDecision): Outcome<{ change: Change<Portal> | undefined }> {
@@ -89,7 +98,9 @@ export class WatchedBind
   refuse(frame: Frame, { refusal, judged }: Refused): void {
     const at = performance.now();
     const { portal } = decodeBind(frame);
-    this.#state.send(poisonedBind(portal), { kind: "bind", at, judged, change: undefined, refusal });
+    const reader = judged && { reader: this.#state.readers.of(this.#naming.personOf(judged, "extended")) };
+    const request = { kind: "bind", at, judged, ...reader, change: undefined, refusal } as const;
+    this.#state.send(poisonedBind(portal), request);
   }
 }
 

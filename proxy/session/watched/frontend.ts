@@ -36,8 +36,8 @@ export class WatchedFrontend {
     const renewal = new Renewal(state, judgement);
     this.#functionCall = new WatchedFunctionCall(state, naming, judgement);
     this.#query = new WatchedQuery(state, naming, judgement, renewal);
-    this.#parse = new WatchedParse(state, judgement, this.#unrun);
-    this.#bind = new WatchedBind(state, judgement, renewal, this.#unrun);
+    this.#parse = new WatchedParse(state, naming, judgement, this.#unrun);
+    this.#bind = new WatchedBind(state, naming, judgement, renewal, this.#unrun);
     this.#execute = new WatchedExecute(state, naming, judgement, renewal);
   }
 

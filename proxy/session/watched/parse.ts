@@ -4,6 +4,7 @@ import type { Frame } from "../../wire/frames.ts";
 import { decodeParse, type Parse, withSql } from "../../wire/frontend-messages.ts";
 import { bytesOf } from "../../wire/messages.ts";
 import { poisonedParse } from "../../wire/poison.ts";
+import type { Naming } from "../decide/naming.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
 import { type Prepared, preparedBy } from "../statement/prepared.ts";
@@ -29,11 +30,13 @@ interface ParseDecision {
 /** Parse messages of a watched session: the text is judged, and gets a name. */
 export class WatchedParse implements RequestSteps<Frame, ParseInput, ParseDecision, Change<Prepared>> {
   readonly #state: WatchedState;
+  readonly #naming: Naming;
   readonly #judgement: Judgement;
   readonly #unrun: Unrun;
 
-  constructor(state: WatchedState, judgement: Judgement, unrun: Unrun) {
+  constructor(state: WatchedState, naming: Naming, judgement: Judgement, unrun: Unrun) {
     this.#state = state;
+    this.#naming = naming;
     this.#judgement = judgement;
     this.#unrun = unrun;
   }
@@ -71,6 +74,8 @@ export class WatchedParse implements RequestSteps<Frame, ParseInput, ParseDecisi
   refuse(frame: Frame, { refusal, judged }: Refused): void {
     const at = performance.now();
     const { statement } = decodeParse(frame);
-    this.#state.send(poisonedParse(statement), { kind: "parse", at, judged, change: undefined, refusal });
+    const reader = judged && { reader: this.#state.readers.of(this.#naming.personOf(judged, "extended")) };
+    const request = { kind: "parse", at, judged, ...reader, change: undefined, refusal } as const;
+    this.#state.send(poisonedParse(statement), request);
   }
 }

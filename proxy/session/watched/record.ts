@@ -76,7 +76,9 @@ export class WatchedRecord {
     this.#repetitions.flush();
     const statement: Statement = judged.verdict.statements[0] ?? UNKNOWN_STATEMENT;
     if (refusal !== undefined && request.refusal !== undefined) {
-      trace.refused(new Run(judged, statement, statement, { rows: 0, bytes: 0 }, request.at), refusal);
+      const run = new Run(judged, statement, statement, { rows: 0, bytes: 0 }, request.at);
+      run.person = "reader" in request ? request.reader?.person : undefined;
+      trace.refused(run, refusal);
       return;
     }
     const duration = performance.now() - request.at;

@@ -44,15 +44,18 @@ export type WatchedRequest =
   | QueryRequest
   | ExecuteRequest
   | FunctionCallRequest
+  /** `reader`: who was refused, of Parse and Bind. */
   | (SentRequest & {
       readonly kind: "parse";
       readonly judged: Judged | undefined;
       readonly change: Change<Prepared> | undefined;
+      readonly reader?: Reader;
     })
   | (SentRequest & {
       readonly kind: "bind";
       readonly judged: Judged | undefined;
       readonly change: Change<Portal> | undefined;
+      readonly reader?: Reader;
     })
   | (SentRequest & { readonly kind: "describe"; readonly of: Target })
   | (SentRequest & {

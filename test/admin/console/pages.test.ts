@@ -166,7 +166,9 @@ test("the explain box says what a person behind an application would see, by the
   const asked = { user: "ben", database: database.database, statement: "select email from customers" };
   const explain = (fields: Readonly<Record<string, string>>) =>
     officer.send("/console/explain", { ...asked, ...fields }).then(words);
-  expect(await explain({ person: "dora", claims: "support, others" })).toMatch(/dora , role agent .* Masked /);
+  expect(await explain({ person: "dora", claims: "support, others" })).toMatch(
+    /dora , role agent .* Masked /,
+  );
   const lead = await explain({ person: "dora", claims: "support,leads" });
   expect(lead).toMatch(/dora , role lead /);
   expect(lead).not.toContain(" Masked ");
