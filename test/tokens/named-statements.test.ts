@@ -6,11 +6,11 @@ import {
   bindMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { query } from "../harness/raw-client.ts";
 import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
 /* Cursors and prepared statements, by SQL and by the protocol, which share their names. */
@@ -259,5 +259,3 @@ test("a role that does not see the class gets masks by whatever name", async () 
   expect(email).toMatch(/^a\*+@/);
   expect(await valuesOf(agent, "FETCH ALL FROM p")).toEqual([expect.stringMatching(/\*.*1111$/)]);
 });
-
-const query = (text: string) => queryMessage(Buffer.from(text));
