@@ -60,6 +60,11 @@ export class TokenNames {
     return this.#names[of].expected(name);
   }
 
+  /** Otherwise each name is settled. */
+  get arePending(): boolean {
+    return this.#names.statements.arePending || this.#names.portals.arePending;
+  }
+
   /** False: whether a name is given depends on answers that are to come. */
   isSettled(of: Naming["of"], name: string, pipeline: number): boolean {
     return this.#names[of].find(name, pipeline) !== "unsettled";
