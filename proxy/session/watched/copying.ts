@@ -71,7 +71,8 @@ export const GATHERS: Refusal = refuse("53400", `${UNDONE}how many people are in
 export function undone(refusal: Refusal): Refusal {
   const { message, hint } = refusal;
   if (message.startsWith(UNDONE)) return refusal;
-  const less = "Store fewer rows, or change or delete fewer, or wait until earlier reads have left the window.";
+  const less =
+    "Store fewer rows, or change or delete fewer, or wait until earlier reads have left the window.";
   return { ...refusal, message: `${UNDONE}${message}`, hint: hint === undefined ? less : `${less} ${hint}` };
 }
 

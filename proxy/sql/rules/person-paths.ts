@@ -62,7 +62,7 @@ export function stepsThrough(given: Given, relation: Relation): readonly PathSte
   return familyOf(given, relation).flatMap(({ oid }) => steps.get(oid) ?? []);
 }
 
-function familyOf({ sights }: Given, relation: Relation): readonly Relation[] {
+export function familyOf({ sights }: Given, relation: Relation): readonly Relation[] {
   return [...new Set([...sights.ancestors(relation), ...sights.takers(relation)])];
 }
 

@@ -1,5 +1,5 @@
 import type { ParamRef } from "libpg-query";
-import { type Catalog, type Column, relationKey } from "../../catalog/catalog.ts";
+import type { Catalog, Column } from "../../catalog/catalog.ts";
 import type { BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts";
 import { pinsOf } from "../bind/pins.ts";
 import { tablesIn } from "../bind/questions.ts";
@@ -9,6 +9,7 @@ import { isPlainEquality } from "./equalities.ts";
 import type { Given } from "./given.ts";
 import { sightOf, speaksOfPeople } from "./people.ts";
 import { ownCalls } from "./people-shown.ts";
+import { namesRows } from "./row-names.ts";
 import { type Constant, constantBehind, constantOf, type Ties, tiesOf, timesHeldBy } from "./ties.ts";
 import { isOneRow } from "./write-choice.ts";
 
@@ -111,10 +112,11 @@ function isNamed({ sights }: Given, reference: BoundRelation): boolean {
 
 function rowOf(
   statement: BoundStatement,
-  { sights, catalog }: Given,
+  given: Given,
   query: BoundQuery,
   reference: BoundRelation,
 ): PinnedConstant | undefined {
+  const { sights, catalog } = given;
   const { source } = reference;
   if (source.kind !== "table" || !isOneRow(statement, sights, query, reference)) return undefined;
   const { relation } = source;
@@ -123,13 +125,15 @@ function rowOf(
     if (holds !== "in every row") continue;
     const isKey = relation.rowKeys.some((key) => key.length === 1 && key[0] === column.name);
     if (!isKey || column.relation !== reference || column.source.kind !== "own") continue;
+    if (!namesRows(given, relation, column.name)) continue;
     const [value, ...more] = to.kind === "values" ? to.nodes : [];
     if (value === undefined || more.length > 0 || !restricts.has(reference) || !isPlainEquality(pin))
       continue;
     const constant = constantOf(value);
     const kind = kindOf(catalog, column.source.column);
     if (constant === undefined || kind === undefined) continue;
-    const namespace = `row of ${relationKey(relation.schema, relation.name)} by ${column.name}`;
+    // Names could be given to other tables and columns meanwhile.
+    const namespace = `row of ${relation.oid} by ${column.source.column.number}`;
     const from =
       "place" in constant
         ? constant

@@ -19,6 +19,7 @@ import { keyOfPerson } from "./people.ts";
 import { type Loss, lossBy, stepBy } from "./person-paths.ts";
 import { isOfOnePerson } from "./pinned-people.ts";
 import { newKeyOnPath } from "./replaced-rows.ts";
+import { namesRows } from "./row-names.ts";
 import { referencesTo } from "./written-tables.ts";
 
 /*
@@ -90,11 +91,13 @@ function changesKeys(statement: BoundStatement, given: Given, query: BoundQuery)
   });
 }
 
-/** The key of the row's person, or one by which other rows find theirs. */
+/** The key of the row's person, one by which other rows find theirs, or one by which its reader was shown the row. */
 function leadsToPerson(given: Given, column: BoundColumn): boolean {
   const { source } = column.relation;
   if (keyOfPerson(given.sights, column) !== undefined) return true;
-  return source.kind === "table" && stepBy(given, source.relation, column.name) !== undefined;
+  if (source.kind !== "table") return false;
+  const { relation } = source;
+  return stepBy(given, relation, column.name) !== undefined || namesRows(given, relation, column.name);
 }
 
 /** `SET a = a`, and by ON CONFLICT (a) `SET a = excluded.a`: ORMs write all columns of a row. */
