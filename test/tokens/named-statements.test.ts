@@ -180,6 +180,19 @@ test("values that EXECUTE gives a statement of the driver's do not reach the dat
   expect(rows).toEqual([]);
 });
 
+test("what a function has prepared is not executed by its name", async () => {
+  await database.query(
+    `CREATE FUNCTION prepares(text) RETURNS void LANGUAGE plpgsql AS 'BEGIN EXECUTE $1; END'`,
+  );
+  for (const client of clients.slice(0, 2)) {
+    await client.query(
+      "SELECT prepares('PREPARE own (text) AS INSERT INTO people (id, email) VALUES (2, $1)')",
+    );
+    await expect(client.query("EXECUTE own('clear')")).rejects.toMatchObject({ code: "26000" });
+  }
+  expect((await database.query("SELECT id FROM people WHERE id = 2")).rows).toEqual([]);
+});
+
 test("a statement of the same name, between Bind and Execute, does not get its values", async () => {
   const raw = await sluice.raw("helpdesk_app");
   onTestFinished(() => void raw.socket.destroy());
