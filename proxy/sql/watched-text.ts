@@ -253,7 +253,7 @@ function isHarmlessCall(call: FuncCall, { catalog }: Scope): boolean {
   return known.length > 0 && known.every((fn) => fn.schema !== "pg_catalog" || isHarmlessFunction(fn));
 }
 
-const STORES: ReadonlySet<string> = new Set([...WRITES, "CreateTableAsStmt"]);
+const STORES: ReadonlySet<string> = new Set([...WRITES, "CreateTableAsStmt", "TruncateStmt"]);
 /** What it says is run by other statements. */
 const DEFINES_ONLY: ReadonlySet<string> = new Set(["ViewStmt", "RuleStmt", "CreateFunctionStmt"]);
 const NO_NAMES: ReadonlySet<string> = new Set();

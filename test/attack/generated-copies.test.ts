@@ -1,16 +1,9 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import {
-  bindMessage,
-  executeMessage,
-  parseMessage,
-  queryMessage,
-  syncMessage,
-} from "../../proxy/wire/frontend-messages.ts";
 import { Draw } from "../harness/draw.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import type { Raw } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
+import { type Transcribed, transcriptsThrough } from "./transcripts.ts";
 
 /*
  * Statements of a grammar that store rows, as a watched role, each transcript by a reader of its own. Afterwards a direct
@@ -158,60 +151,6 @@ function stores(draw: Draw, index: number): string {
   return draw.chance(7) && !made.startsWith("COPY") ? `EXPLAIN ANALYZE ${made}` : made;
 }
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
-const steps = (sql: string, rowsAtOnce = 0) => [
-  parseMessage("", Buffer.from(sql)),
-  bindMessage("", ""),
-  executeMessage("", rowsAtOnce),
-];
-
-/** Messages, and how many times the server says that it is ready. */
-interface Transcript {
-  readonly told: string;
-  readonly messages: readonly Buffer[];
-  readonly ends: number;
-}
-
-function transcript(draw: Draw): Transcript {
-  const statements = draw.many(3, (index) => stores(draw, index));
-  const told = statements.join(";\n");
-  switch (draw.below(7)) {
-    case 0:
-      return { told, messages: [...statements.flatMap((sql) => steps(sql)), syncMessage], ends: 1 };
-    case 1:
-      return {
-        told,
-        messages: statements.flatMap((sql) => [...steps(sql, draw.below(3)), syncMessage]),
-        ends: statements.length,
-      };
-    case 2: {
-      const end = draw.of(["COMMIT", "COMMIT", "ROLLBACK"]);
-      const all = ["BEGIN", ...statements, end];
-      return { told: all.join(";\n"), messages: all.map(query), ends: all.length };
-    }
-    case 3: {
-      const all = [
-        "BEGIN",
-        ...statements.flatMap((sql) => ["SAVEPOINT s", sql, "ROLLBACK TO s", sql]),
-        "COMMIT",
-      ];
-      return { told: all.join(";\n"), messages: all.map(query), ends: all.length };
-    }
-    case 4: {
-      const all = statements.flatMap((sql, index) =>
-        /^(?:INSERT|UPDATE|MERGE|WITH)/.test(sql)
-          ? [`PREPARE q${index} AS ${sql}`, `EXECUTE q${index}`, `DEALLOCATE q${index}`]
-          : [sql],
-      );
-      return { told: all.join(";\n"), messages: all.map(query), ends: all.length };
-    }
-    case 5:
-      return { told, messages: [query(told)], ends: 1 };
-    default:
-      return { told, messages: statements.map(query), ends: statements.length };
-  }
-}
-
 async function emptied(): Promise<void> {
   await world.database.query(`
     DROP TABLE IF EXISTS made.t0, made.t1, made.t2;
@@ -233,39 +172,18 @@ async function peopleStored(): Promise<number> {
   return found[0]?.n ?? -1;
 }
 
-interface Trial {
-  readonly told: string;
+interface Trial extends Transcribed {
   /** People whose canaries were stored. */
   readonly stored: number;
-  /** People that the reader was charged for. */
-  readonly charged: () => number;
 }
 
-/** Makes trials one after the other, each by a reader of its own. */
 function trialsThrough(sluice: TestProxy): (choices: readonly number[]) => Promise<Trial> {
-  let raw: Raw | undefined;
-  let readers = 0;
+  const run = transcriptsThrough(sluice);
   return async (choices) => {
-    const { told, messages, ends } = transcript(new Draw(choices));
+    const draw = new Draw(choices);
+    const statements = draw.many(3, (index) => stores(draw, index));
     await emptied();
-    const reader = `reader-${readers++}`;
-    if (raw === undefined || readers % 50 === 0) {
-      raw?.socket.destroy();
-      raw = await sluice.raw("helpdesk_app");
-    }
-    raw.send(query(`SET app.agent = '${reader}'`), ...messages, query("ROLLBACK"));
-    try {
-      for (let i = 0; i < ends + 2; i++) await raw.until("Z");
-    } catch (error) {
-      raw = undefined;
-      throw new Error(told, { cause: error });
-    }
-    const charged = () =>
-      sluice.events.reduceRight(
-        (sum, event) => sum + (event.kind === "statement" && event.user === reader ? event.people : 0),
-        0,
-      );
-    return { told, stored: await peopleStored(), charged };
+    return { ...(await run(draw, statements)), stored: await peopleStored() };
   };
 }
 

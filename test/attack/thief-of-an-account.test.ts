@@ -10,11 +10,10 @@ import {
   bindMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import { fieldOf, functionCall, type Raw, shortOf } from "../harness/raw-client.ts";
+import { fieldOf, functionCall, query, type Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /*
@@ -84,13 +83,9 @@ async function withSluice(policy: string, work: (sluice: TestProxy) => Promise<v
   }
 }
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 const parse = (name: string, sql: string) => parseMessage(name, Buffer.from(sql));
 
-async function ask(raw: Raw, ...messages: readonly Buffer[]): Promise<string> {
-  raw.send(...messages);
-  return shortOf(await raw.until("Z"));
-}
+const ask = (raw: Raw, ...messages: readonly Buffer[]) => raw.send(...messages).answer();
 
 async function callMessage(name: string, ...values: readonly string[]): Promise<Buffer> {
   const { rows } = await world.database.query<{ oid: number }>(

@@ -3,12 +3,11 @@ import {
   bindMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { knows } from "../harness/postgres-versions.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import { fieldOf, functionCall, type Message, type Raw } from "../harness/raw-client.ts";
+import { codeIn, functionCall, type Message, query, type Raw } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /*
@@ -68,31 +67,14 @@ afterAll(async () => {
   await world?.close();
 });
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
-
-async function ask(raw: Raw, ...messages: readonly Buffer[]): Promise<readonly Message[]> {
-  raw.send(...messages);
-  return raw.until("Z");
-}
-
-const codeOf = (answer: readonly Message[]) => {
-  const error = answer.find(({ type }) => type === "E");
-  return error && fieldOf(error.bytes, "C");
-};
-
 let thieves = 0;
 
 /** Each has a budget of their own. */
 async function asThief(work: (raw: Raw, charged: () => number) => Promise<void>): Promise<void> {
   const name = `thief-${thieves++}`;
   const raw = await sluice.raw("helpdesk_app");
-  await ask(raw, query(`SET app.agent = '${name}'`));
-  const charged = () =>
-    sluice.events.reduce(
-      (sum, event) => sum + (event.kind === "statement" && event.user === name ? event.people : 0),
-      0,
-    );
-  await work(raw, charged);
+  await raw.ask(query(`SET app.agent = '${name}'`));
+  await work(raw, () => sluice.chargedTo(name));
   raw.socket.destroy();
 }
 
@@ -217,11 +199,10 @@ test.each(STORED.filter((steps) => knows(...steps)))("nothing of it stays: %s", 
   const before = await leftBehind();
   await asThief(async (raw) => {
     let answer: readonly Message[] = [];
-    for (const sql of steps) answer = await ask(raw, query(sql));
-    expect(["53400", "42501"]).toContain(codeOf(answer));
-    await ask(raw, query("ROLLBACK"));
-    const [, ...settings] = await ask(
-      raw,
+    for (const sql of steps) answer = await raw.ask(query(sql));
+    expect(["53400", "42501"]).toContain(codeIn(answer));
+    await raw.ask(query("ROLLBACK"));
+    const [, ...settings] = await raw.ask(
       query("SELECT string_agg(setting, ',') FROM pg_settings WHERE name LIKE 'app.%'"),
     );
     expect(Buffer.concat(settings.map(({ bytes }) => bytes)).toString()).not.toContain("@");
@@ -230,16 +211,15 @@ test.each(STORED.filter((steps) => knows(...steps)))("nothing of it stays: %s", 
   // The same by a prepared statement.
   await asThief(async (raw) => {
     for (const sql of steps.slice(0, -1))
-      await ask(raw, query(sql.replace("CREATE VIEW", "CREATE OR REPLACE VIEW")));
-    const answer = await ask(
-      raw,
+      await raw.ask(query(sql.replace("CREATE VIEW", "CREATE OR REPLACE VIEW")));
+    const answer = await raw.ask(
       parseMessage("last", Buffer.from(steps.at(-1) ?? "")),
       bindMessage("", "last"),
       executeMessage("", 0),
       syncMessage,
     );
-    expect(["53400", "42501", "26000"]).toContain(codeOf(answer));
-    await ask(raw, query("ROLLBACK"));
+    expect(["53400", "42501", "26000"]).toContain(codeIn(answer));
+    await raw.ask(query("ROLLBACK"));
     expect(await leftBehind()).toEqual(before);
   });
 });
@@ -247,8 +227,7 @@ test.each(STORED.filter((steps) => knows(...steps)))("nothing of it stays: %s", 
 test("what calls keep for rows that do not leave is undone: of a result that is cut, of a portal that is passed over", async () => {
   const keeps = (as: string) => `SELECT set_config('app.${as}' || id, email, false) FROM customers`;
   const kept = async (raw: Raw, as: string) => {
-    const answer = await ask(
-      raw,
+    const answer = await raw.ask(
       query(
         `SELECT current_setting('app.${as}' || i, true) AS s FROM generate_series(1, 1000) i WHERE current_setting('app.${as}' || i, true) LIKE '%@%'`,
       ),
@@ -256,20 +235,19 @@ test("what calls keep for rows that do not leave is undone: of a result that is 
     return answer.filter(({ type }) => type === "D").length;
   };
   await asThief(async (raw) => {
-    expect(codeOf(await ask(raw, query(keeps("cut"))))).toBe("53400");
+    expect(codeIn(await raw.ask(query(keeps("cut"))))).toBe("53400");
     expect(await kept(raw, "cut")).toBe(0);
   });
   for (const pass of ["MOVE ALL FROM p", "FETCH RELATIVE 300 FROM p", "MOVE 30 FROM p"])
     await asThief(async (raw) => {
-      await ask(raw, query("BEGIN"));
-      await ask(raw, parseMessage("", Buffer.from(keeps("passed"))), bindMessage("p", ""), syncMessage);
-      expect(codeOf(await ask(raw, query(pass))), pass).toBe("53400");
-      await ask(raw, query("ROLLBACK"));
+      await raw.ask(query("BEGIN"));
+      await raw.ask(parseMessage("", Buffer.from(keeps("passed"))), bindMessage("p", ""), syncMessage);
+      expect(codeIn(await raw.ask(query(pass))), pass).toBe("53400");
+      await raw.ask(query("ROLLBACK"));
       expect(await kept(raw, "passed"), pass).toBe(0);
     });
   await asThief(async (raw) => {
-    const told = await ask(
-      raw,
+    const told = await raw.ask(
       query("LISTEN loot"),
       query("SELECT pg_notify('loot', email) FROM customers"),
       query("SELECT 1"),
@@ -286,8 +264,8 @@ test("the function call protocol runs no text that keeps what it reads", async (
   const text = `SELECT length(set_config('app.t', ${GLUED}, false)) FROM customers`;
   await asThief(async (raw) => {
     const call = functionCall(rows[0]?.oid ?? 0, text, "t", "f", "");
-    expect(codeOf(await ask(raw, call))).toBe("53400");
-    expect(codeOf(await ask(raw, query("SHOW app.t")))).toBe("42704");
+    expect(codeIn(await raw.ask(call))).toBe("53400");
+    expect(codeIn(await raw.ask(query("SHOW app.t")))).toBe("42704");
   });
 });
 
@@ -318,8 +296,8 @@ const TOLD: readonly (readonly [...string[], string, number])[] = [
 test.each(TOLD)("a number, a plan and a failure are answers too: %s %s", async (...steps) => {
   const least = Number(steps.at(-1));
   await asThief(async (raw, charged) => {
-    for (const sql of steps.slice(0, -1)) await ask(raw, query(String(sql)));
-    await ask(raw, query("ROLLBACK"));
+    for (const sql of steps.slice(0, -1)) await raw.ask(query(String(sql)));
+    await raw.ask(query("ROLLBACK"));
     await expect.poll(charged).toBeGreaterThanOrEqual(least);
   });
 });
@@ -343,10 +321,10 @@ const FREE = [
 test("ordinary statements are charged to nobody, also those that name an address which the client knows", async () => {
   await asThief(async (raw, charged) => {
     for (const sql of FREE) {
-      expect(codeOf(await ask(raw, query(sql))), sql).toBeUndefined();
+      expect(codeIn(await raw.ask(query(sql))), sql).toBeUndefined();
     }
     // Its event comes behind theirs.
-    await ask(raw, query("SELECT email FROM customers WHERE id = 7"));
+    await raw.ask(query("SELECT email FROM customers WHERE id = 7"));
     await expect.poll(charged).toBeGreaterThan(0);
     expect(charged()).toBe(1);
   });
@@ -358,7 +336,7 @@ test("a long row that has begun to leave leaves whole, also where the budget end
     "SELECT DISTINCT email || repeat('x', 9000) FROM customers",
   ])
     await asThief(async (raw) => {
-      expect(codeOf(await ask(raw, query(sql))), sql).toBe("53400");
-      expect(codeOf(await ask(raw, query("SELECT 1"))), sql).toBeUndefined();
+      expect(codeIn(await raw.ask(query(sql))), sql).toBe("53400");
+      expect(codeIn(await raw.ask(query("SELECT 1"))), sql).toBeUndefined();
     });
 });

@@ -10,6 +10,7 @@ import {
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { query } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /*
@@ -258,7 +259,6 @@ test("a comment within a string that the server reads otherwise names nobody", a
 
 test("queries that are sent before their answers come leave nothing open", async () => {
   const client = await sluice.raw("helpdesk_app");
-  const query = (text: string) => queryMessage(Buffer.from(text));
   const ask = (id: number) => query(`SELECT name FROM customers WHERE id = ${id}`);
   client.send(query("SELECT 1"), query("BEGIN"), query("SET LOCAL app.agent = 'ben'"));
   for (let i = 0; i < 3; i++) await client.until("Z");

@@ -8,14 +8,13 @@ import {
   executeMessage,
   flushMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, int32, message } from "../../proxy/wire/messages.ts";
 import { cancelRequest, startupMessage } from "../../proxy/wire/startup.ts";
 import { CANARY_SETUP, showsCanary } from "../attack/canary.ts";
 import { ATTACK_POLICY } from "../attack/worlds.ts";
-import { RawClient } from "../harness/raw-client.ts";
+import { query, RawClient } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
 import { chunks, mutate } from "./mutate.ts";
 import { Random } from "./random.ts";
@@ -30,7 +29,6 @@ const POLICY = `${ATTACK_POLICY}
   app: { users: [helpdesk_app], reads: all, writes: all, sees: all }
 `;
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 const parse = (name: string, sql: string) => parseMessage(name, Buffer.from(sql));
 
 /** Conversations of clients that mean well. */

@@ -1,11 +1,11 @@
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
-import { copyFile, cp, mkdtemp, rename } from "node:fs/promises";
+import { copyFile, cp, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { inject } from "vitest";
 import type { Threads } from "../../proxy/app/compose.ts";
+import { madeOnce } from "./made-once.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 
@@ -16,23 +16,9 @@ export interface Program {
   readonly threads: Threads;
 }
 
-let compiled: Promise<Program> | undefined;
-
-/** Compiled once in a test run, or once by each of its workers that asks meanwhile: it takes some six seconds of a processor. */
-export function compileSluice(): Promise<Program> {
-  compiled ??= compileInto(join(inject("programFolder"), "compiled"));
-  return compiled;
-}
-
-async function compileInto(folder: string): Promise<Program> {
-  if (!existsSync(folder)) {
-    const own = await mkdtemp(`${folder}.`);
-    await compile(own);
-    // Another worker may have been faster.
-    await rename(own, folder).catch(async (error: NodeJS.ErrnoException) => {
-      if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
-    });
-  }
+/** It takes some six seconds of a processor. */
+export async function compileSluice(): Promise<Program> {
+  const folder = await madeOnce(join(inject("programFolder"), "compiled"), compile);
   return {
     main: join(folder, "dist/main.js"),
     threads: {
@@ -43,6 +29,7 @@ async function compileInto(folder: string): Promise<Program> {
 }
 
 async function compile(folder: string): Promise<void> {
+  await mkdir(folder);
   await copyFile(join(ROOT, "package.json"), join(folder, "package.json"));
   const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
   const project = join(ROOT, "tsconfig.build.json");

@@ -45,6 +45,8 @@ export interface TestProxy extends RunningServer {
   setPolicy(text: string): void;
   /** The statements' events since the last call. */
   statements(): readonly StatementEvent[];
+  /** How many people the events of a user's statements count, all of them together. */
+  chargedTo(user: string): number;
   connect(user: string): Promise<pg.Client>;
   /** A client past login that speaks the protocol message by message. */
   raw(user: string): Promise<Raw>;
@@ -178,6 +180,11 @@ export async function startProxy(at: TestDatabase | string, options: ProxyOption
       told = events.length;
       return fresh.filter((event) => event.kind === "statement");
     },
+    chargedTo: (user) =>
+      events.reduce(
+        (sum, event) => sum + (event.kind === "statement" && event.user === user ? event.people : 0),
+        0,
+      ),
     async connect(user) {
       const client = new pg.Client({ connectionString: uri(user) });
       client.on("error", () => {});

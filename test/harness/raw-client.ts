@@ -2,8 +2,8 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { decodeError, type ErrorFields } from "../../proxy/wire/errors.ts";
 import { FrameReader } from "../../proxy/wire/frames.ts";
-import { saslInitialResponse, saslResponse } from "../../proxy/wire/frontend-messages.ts";
-import { Backend, bytesOf, Frontend, int32, message, uint16 } from "../../proxy/wire/messages.ts";
+import { queryMessage, saslInitialResponse, saslResponse } from "../../proxy/wire/frontend-messages.ts";
+import { Backend, bytesOf, cstring, Frontend, int32, message, uint16 } from "../../proxy/wire/messages.ts";
 import { SCRAM_SHA_256, ScramClient } from "../../proxy/wire/scram.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
 import { passwordOf } from "./support-schema.ts";
@@ -120,6 +120,11 @@ export class Raw {
     return this;
   }
 
+  /** Sends them, and gives all that comes up to ReadyForQuery. */
+  ask(...messages: readonly Buffer[]): Promise<readonly Message[]> {
+    return this.send(...messages).until("Z");
+  }
+
   next(): Promise<Message | undefined> {
     return this.#client.message();
   }
@@ -148,6 +153,17 @@ async function proveBy(password: string, client: RawClient): Promise<void> {
   client.send(saslInitialResponse(SCRAM_SHA_256, exchange.first()));
   const challenge = (await client.until("R")).at(-1)?.bytes.subarray(9) ?? Buffer.alloc(0);
   client.send(saslResponse(await exchange.final(challenge)));
+}
+
+export function query(sql: string): Buffer {
+  return queryMessage(Buffer.from(sql));
+}
+
+/** A Bind of the unnamed portal: parameters as text, results as text. */
+export function bindTexts(statement: string, values: readonly string[]): Buffer {
+  const given = values.flatMap((value) => [int32(Buffer.byteLength(value)), Buffer.from(value)]);
+  const head = [cstring(""), cstring(statement), uint16(0), uint16(values.length)];
+  return message(Frontend.Bind, ...head, ...given, uint16(0));
 }
 
 /** A FunctionCall message with arguments as texts (Postgres docs, "Message Formats"). */
@@ -187,6 +203,12 @@ export function shortOf(messages: readonly Message[]): string {
     `D×${rows.length}`,
     ...words.slice(first).filter((word) => !word.startsWith("D(")),
   ].join(" ");
+}
+
+/** The SQLSTATE of the first error in an answer. */
+export function codeIn(answer: readonly Message[]): string | undefined {
+  const error = answer.find(({ type }) => type === "E");
+  return error && fieldOf(error.bytes, "C");
 }
 
 /** A field of an ErrorResponse or NoticeResponse. */

@@ -3,10 +3,9 @@ import {
   bindMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { fieldOf, type Message, Raw, shortOf } from "../harness/raw-client.ts";
+import { fieldOf, type Message, query, Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /* DEALLOCATE among other statements of one simple query: the server knows the client's names for as long as that runs. */
@@ -17,7 +16,6 @@ beforeAll(async () => {
 });
 afterAll(() => world?.close());
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 const prepare = (name: string, sql: string) => [parseMessage(name, Buffer.from(sql)), syncMessage];
 const run = (name: string) => [bindMessage("", name), executeMessage("", 0), syncMessage];
 const BOTH = [...prepare("a", "select 'a'"), ...prepare("b", "select 'b'")];

@@ -11,6 +11,7 @@ import {
 import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { psql } from "../harness/postgres.ts";
 import type { Raw } from "../harness/raw-client.ts";
+import { bindTexts } from "../harness/raw-client.ts";
 import { startRelay as startLogins } from "../server/relay.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
@@ -70,12 +71,6 @@ function typedParse(text: string, type: number): Buffer {
   return message(Frontend.Parse, Buffer.from(`\0${text}\0`), types);
 }
 
-/** Of it, with a value as text. */
-function bindOne(value: string): Buffer {
-  const parts = [Buffer.from("\0\0"), Buffer.from([0, 0, 0, 1, 0, 0, 0, value.length]), Buffer.from(value)];
-  return message(Frontend.Bind, Buffer.concat([...parts, Buffer.alloc(2)]));
-}
-
 async function ask(client: pg.Client, sql: string): Promise<unknown> {
   const { rows } = await client.query({ text: sql, rowMode: "array" });
   return rows[0]?.[0];
@@ -116,11 +111,11 @@ describe("what one client's transaction leaves, the next client on the connectio
     const other = await world.sluice.connect(WHO);
     const clean = await ask(other, FOUND);
     const raw = await world.sluice.raw(WHO);
-    raw.send(typedParse("SELECT $1", domain), bindOne("11"), syncMessage);
+    raw.send(typedParse("SELECT $1", domain), bindTexts("", ["11"]), syncMessage);
     const answers = (await raw.until("Z")).map(({ type }) => type);
     // The domain's function has run, which gives 1.
     expect(answers).toContain("E");
-    raw.send(typedParse("SELECT $1", domain), bindOne("1"), syncMessage);
+    raw.send(typedParse("SELECT $1", domain), bindTexts("", ["1"]), syncMessage);
     await raw.until("Z");
     expect(await ask(other, FOUND)).toBe(clean);
     await other.end();

@@ -9,12 +9,11 @@ import {
   describeMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { cstring, Frontend, int32, message, uint16 } from "../../proxy/wire/messages.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import { fieldOf, type Message, Raw, valuesOf } from "../harness/raw-client.ts";
+import { bindTexts, fieldOf, type Message, query, Raw, valuesOf } from "../harness/raw-client.ts";
 import { keyLine, sealerOf } from "../harness/token-keys.ts";
 import { makeWorld, type World } from "./world.ts";
 
@@ -71,7 +70,6 @@ afterAll(async () => {
 });
 
 const ROWS = 25_000;
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 const digest = (text: string) => createHash("md5").update(text).digest("hex");
 /** No two are alike: bytes that came from elsewhere show. */
 const VALUES = Array.from({ length: ROWS }, (_, n) => digest(String(n)).repeat(1 + (n % 17)));
@@ -175,11 +173,9 @@ const random = (salt: number, length: number): string => {
 const LONGEST_TEXT = 200_000;
 
 const asked = (text: string, values: readonly string[] = []): readonly Buffer[] => {
-  const given = values.flatMap((value) => [int32(value.length), Buffer.from(value)]);
-  const bind = [cstring(""), cstring(""), uint16(0), uint16(values.length), ...given, uint16(0)];
   return [
     parseMessage("", Buffer.from(text)),
-    message(Frontend.Bind, ...bind),
+    bindTexts("", values),
     describeMessage({ target: "portal", name: "" }),
     executeMessage("", 0),
   ];

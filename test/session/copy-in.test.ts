@@ -5,13 +5,12 @@ import {
   executeMessage,
   flushMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { since } from "../harness/postgres-versions.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import { Raw, shortOf } from "../harness/raw-client.ts";
+import { query, Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 /* Within a COPY a server takes no notice of Sync; once the COPY has failed it answers it. */
@@ -37,7 +36,6 @@ afterAll(async () => {
   await world?.close();
 });
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 const COPY = "copy tickets (id, customer_id) from stdin";
 const simply = [query(COPY)];
 const extended = [

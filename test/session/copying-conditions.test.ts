@@ -7,13 +7,12 @@ import {
   bindMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { cancelRequest } from "../../proxy/wire/startup.ts";
 import { psql } from "../harness/postgres.ts";
 import { type ProxyOptions, startProxy, type TestProxy } from "../harness/proxy.ts";
-import { RawClient, shortOf } from "../harness/raw-client.ts";
+import { query, RawClient, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 /*
@@ -41,7 +40,6 @@ afterEach(() => world.database.query("TRUNCATE notes"));
 afterAll(() => world?.close());
 
 const copy = (people: number) => `INSERT INTO notes SELECT id, email FROM customers WHERE id <= ${people}`;
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 
 async function stored(): Promise<number> {
   const { rows } = await world.database.query<{ n: number }>("SELECT count(*)::int AS n FROM notes");

@@ -8,11 +8,10 @@ import {
   executeMessage,
   flushMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import { type Message, type Raw, shortOf } from "../harness/raw-client.ts";
+import { type Message, query, type Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 /* Somebody else's DDL goes past the proxy: what it shows of protected columns, from the moment of its commit on. */
@@ -55,7 +54,6 @@ beforeEach(async () => {
   await world.database.query(TABLES);
 });
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 const parse = (name: string, sql: string) => parseMessage(name, Buffer.from(sql));
 
 /** How many results did not verify so far. */

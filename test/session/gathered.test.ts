@@ -3,12 +3,12 @@ import {
   bindMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { cstring, Frontend, int32, message, uint16 } from "../../proxy/wire/messages.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import type { Raw } from "../harness/raw-client.ts";
+import { query } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 /** Both are counted, one has a limit of bytes as well. */
@@ -35,8 +35,6 @@ afterAll(async () => {
   await pooled?.close();
   await wide?.close();
 });
-
-const query = (text: string) => queryMessage(Buffer.from(text));
 
 /** A Bind of the one parameter of a statement. */
 function bindOf(statement: string, value: Buffer): Buffer {

@@ -9,7 +9,6 @@ import {
   executeMessage,
   flushMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
   terminateMessage,
 } from "../../proxy/wire/frontend-messages.ts";
@@ -17,7 +16,7 @@ import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { sslRequest, startupMessage } from "../../proxy/wire/startup.ts";
 import { makeCertificates } from "../harness/certificates.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import { type Message, Raw, RawClient, shortOf } from "../harness/raw-client.ts";
+import { type Message, query, Raw, RawClient, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 /* `printf … | nc` and its kin close their sending side behind their last message, and read on. */
@@ -42,7 +41,6 @@ afterAll(async () => {
   await world?.close();
 });
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 const parse = (sql: string) => parseMessage("", Buffer.from(sql));
 const steps = (sql: string) => [
   parse(sql),

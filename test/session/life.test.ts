@@ -8,14 +8,13 @@ import {
   executeMessage,
   flushMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
   terminateMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
 import { psql } from "../harness/postgres.ts";
 import type { TestProxy } from "../harness/proxy.ts";
-import { fieldOf, shortOf } from "../harness/raw-client.ts";
+import { fieldOf, query, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 let world: World;
@@ -28,7 +27,6 @@ afterAll(async () => {
   await debian?.close();
 });
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 const execute = executeMessage("", 0);
 
 async function as<T>(

@@ -5,10 +5,9 @@ import {
   executeMessage,
   flushMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { fieldOf, type Raw, shortOf } from "../harness/raw-client.ts";
+import { fieldOf, query, type Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 let world: World;
@@ -21,7 +20,6 @@ afterAll(async () => {
   await world?.close();
 });
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 const parse = (name: string, sql: string) => parseMessage(name, Buffer.from(sql));
 const execute = (rows = 0, portal = "") => executeMessage(portal, rows);
 const bind = bindMessage("", "");

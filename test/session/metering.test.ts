@@ -7,11 +7,10 @@ import {
   describeMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message, uint16 } from "../../proxy/wire/messages.ts";
-import { fieldOf, type Raw, shortOf, valuesOf } from "../harness/raw-client.ts";
+import { fieldOf, query, type Raw, shortOf, valuesOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 /** Answers when the test says so, and remembers what it was asked. */
@@ -50,7 +49,6 @@ beforeEach(async () => {
   world.sluice.statements();
 });
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 const parse = (name: string, sql: string) => parseMessage(name, Buffer.from(sql));
 const ONE = "T(one) D(1) C(SELECT 1)";
 /** No test reads a customer whom another has read: those counted a moment ago are not asked about again. */

@@ -4,11 +4,10 @@ import {
   executeMessage,
   flushMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import { type Message, shortOf } from "../harness/raw-client.ts";
+import { type Message, query, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 /* The policy changes between the messages that one answer takes. What leaves is what the policy of the last of them allows. */
@@ -39,7 +38,6 @@ beforeAll(async () => {
 });
 afterAll(() => world?.close());
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 const parse = (name: string, sql: string) => parseMessage(name, Buffer.from(sql));
 const SQL = "SELECT id, email FROM customers WHERE id > 0 ORDER BY id LIMIT 6";
 

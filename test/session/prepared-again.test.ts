@@ -4,11 +4,10 @@ import {
   describeMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import { type Message, Raw, shortOf } from "../harness/raw-client.ts";
+import { type Message, query, Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 /* A statement may have to be prepared again under another search_path, where that fails as well as where it does not. */
@@ -30,7 +29,6 @@ afterAll(async () => {
   await world?.close();
 });
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 const prepare = (name: string) =>
   parseMessage(name, Buffer.from("select name from customers where id < 3 order by id"));
 const run = (name: string) => [bindMessage("", name), executeMessage("", 0), syncMessage];

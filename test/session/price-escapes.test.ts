@@ -9,6 +9,7 @@ import {
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { knows } from "../harness/postgres-versions.ts";
+import { query } from "../harness/raw-client.ts";
 import { Listening } from "./listening.ts";
 import { makeWorld, type World } from "./world.ts";
 
@@ -132,7 +133,6 @@ function answerTo(client: pg.Client, text: string, type: number, value: string):
 describe("a FETCH whose cursor has become another one on the way", () => {
   const cheap = "DECLARE k CURSOR FOR SELECT name FROM customers WHERE id = 7";
   const search = "DECLARE k CURSOR FOR SELECT id FROM customers WHERE name LIKE 'nobody%'";
-  const query = (sql: string) => queryMessage(Buffer.from(sql));
   const steps = (sql: string) => [
     parseMessage("", Buffer.from(sql)),
     bindMessage("", ""),

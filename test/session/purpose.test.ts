@@ -3,9 +3,9 @@ import {
   bindMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
+import { query } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 const TIE = `purpose: { public.customers: "exists (select from public.tickets t where t.customer_id = customers.id and t.assignee = :user)" }`;
@@ -80,7 +80,6 @@ test.each([
     client.send(...messages);
     return client.until("Z");
   };
-  const query = (sql: string) => queryMessage(Buffer.from(sql));
   await ask(query("BEGIN"));
   await ask(query("SET app.agent = 'anna'"));
   for (const sql of opened) await ask(query(sql));

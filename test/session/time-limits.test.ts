@@ -5,11 +5,10 @@ import {
   executeMessage,
   flushMessage,
   parseMessage,
-  queryMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
 import { startProxy } from "../harness/proxy.ts";
-import { fieldOf, type Raw, shortOf } from "../harness/raw-client.ts";
+import { fieldOf, query, type Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 const LIMIT = 800;
@@ -22,7 +21,6 @@ beforeAll(async () => {
 });
 afterAll(() => world?.close());
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 /** As long as nobody stops it, and allowed to everybody. */
 const ENDLESS = "select count(*) from generate_series(1, 1000000000) a";
 const backendOf = async (client: Raw) => {

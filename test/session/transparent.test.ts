@@ -3,10 +3,10 @@ import {
   bindMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
+import { query } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 let world: World;
@@ -23,7 +23,6 @@ beforeAll(async () => {
 });
 afterAll(() => world?.close());
 
-const query = (text: string) => queryMessage(Buffer.from(text));
 const parse = (name: string, text: string) => parseMessage(name, Buffer.from(text));
 const run = (name: string) => [bindMessage("", name), executeMessage("", 0), syncMessage];
 const COPY_DONE = message(Frontend.CopyDone);

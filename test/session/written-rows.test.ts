@@ -9,12 +9,11 @@ import {
   executeMessage,
   flushMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { since } from "../harness/postgres-versions.ts";
-import { fieldOf, type Message, type Raw } from "../harness/raw-client.ts";
+import { fieldOf, type Message, query, type Raw } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 /** anna writes ten rows by one statement, ben forty about people in a day; cleo has both limits, metabase none. */
@@ -63,7 +62,6 @@ beforeEach(async () => {
   );
 });
 
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 const parse = (sql: string, name = "") => parseMessage(name, Buffer.from(sql));
 const bind = (name = "") => bindMessage("", name);
 const execute = (rows = 0) => executeMessage("", rows);

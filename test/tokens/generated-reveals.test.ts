@@ -6,12 +6,12 @@ import {
   bindMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Draw } from "../harness/draw.ts";
 import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy } from "../harness/proxy.ts";
+import { query } from "../harness/raw-client.ts";
 import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
 /*
@@ -172,8 +172,6 @@ function reads(draw: Draw): string {
       return from;
   }
 }
-
-const query = (sql: string) => queryMessage(Buffer.from(sql));
 
 interface Transcript {
   readonly told: string;

@@ -6,11 +6,11 @@ import {
   bindMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { query } from "../harness/raw-client.ts";
 import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
 /* Cursors and prepared statements, by SQL and by the protocol, which share their names. */
@@ -180,6 +180,19 @@ test("values that EXECUTE gives a statement of the driver's do not reach the dat
   expect(rows).toEqual([]);
 });
 
+test("what a function has prepared is not executed by its name", async () => {
+  await database.query(
+    `CREATE FUNCTION prepares(text) RETURNS void LANGUAGE plpgsql AS 'BEGIN EXECUTE $1; END'`,
+  );
+  for (const client of clients.slice(0, 2)) {
+    await client.query(
+      "SELECT prepares('PREPARE own (text) AS INSERT INTO people (id, email) VALUES (2, $1)')",
+    );
+    await expect(client.query("EXECUTE own('clear')")).rejects.toMatchObject({ code: "26000" });
+  }
+  expect((await database.query("SELECT id FROM people WHERE id = 2")).rows).toEqual([]);
+});
+
 test("a statement of the same name, between Bind and Execute, does not get its values", async () => {
   const raw = await sluice.raw("helpdesk_app");
   onTestFinished(() => void raw.socket.destroy());
@@ -259,5 +272,3 @@ test("a role that does not see the class gets masks by whatever name", async () 
   expect(email).toMatch(/^a\*+@/);
   expect(await valuesOf(agent, "FETCH ALL FROM p")).toEqual([expect.stringMatching(/\*.*1111$/)]);
 });
-
-const query = (text: string) => queryMessage(Buffer.from(text));

@@ -14,13 +14,13 @@ import {
   bindMessage,
   executeMessage,
   parseMessage,
-  queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { knows, since } from "../harness/postgres-versions.ts";
 import { policiesOf, startProxy, type TestProxy } from "../harness/proxy.ts";
+import { query } from "../harness/raw-client.ts";
 import { startSluice } from "../harness/sluice.ts";
 import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
@@ -776,7 +776,6 @@ test("columns that a star counts are not taken for others", async () => {
   expect(await leaks()).toEqual([]);
 });
 
-const query = (text: string) => queryMessage(Buffer.from(text));
 const data = (text: string | Buffer) => message(Frontend.CopyData, Buffer.from(text as string));
 const done = message(Frontend.CopyDone, Buffer.alloc(0));
 

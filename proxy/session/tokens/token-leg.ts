@@ -137,6 +137,7 @@ export class TokenLeg implements ServerLeg {
 
   /** Which values become tokens, and what its rows hold, may depend on names that have not been answered. */
   #areNamesSettled(frame: Frame): boolean {
+    if (!this.#names.arePending) return true;
     const pipeline = this.#pipeline;
     switch (frame.type) {
       case Frontend.Query: {

@@ -60,6 +60,11 @@ export class TokenNames {
     return this.#names[of].expected(name);
   }
 
+  /** Otherwise each name is settled. */
+  get arePending(): boolean {
+    return this.#names.statements.arePending || this.#names.portals.arePending;
+  }
+
   /** False: whether a name is given depends on answers that are to come. */
   isSettled(of: Naming["of"], name: string, pipeline: number): boolean {
     return this.#names[of].find(name, pipeline) !== "unsettled";
@@ -104,8 +109,9 @@ export class TokenNames {
   /** The columns of the rows of what is named, which may name something else. */
   #source(use: NameUse, renew: (sent: Sent) => Refusal | undefined, depth = 0): FieldColumns | Refusal {
     const named = this.expected(placeOf(use), use.key);
+    // If the server has it, a function has prepared it: its parameters may be values of columns with tokens.
+    if (named === undefined && use.does === "executes") return this.#unknown ?? NOT_PREPARED;
     // Otherwise the server does not have it either, or gives up at such a ring.
-    if (named === undefined && use.does === "executes" && this.#unknown !== undefined) return this.#unknown;
     if (named === undefined || depth > DEEPEST) return [];
     const refusal = use.does === "executes" ? (renew(named.sent) ?? refuseParameters(named.sent)) : undefined;
     if (refusal !== undefined) return refusal;
@@ -154,6 +160,10 @@ function refuseParameters({ text }: Sent): Refusal | undefined {
 
 const PARAMETERS = refuse("42501", "what EXECUTE gives for parameters cannot be turned into tokens", {
   hint: "Execute it by the driver, as it was prepared, or write constants in the statement itself.",
+});
+
+const NOT_PREPARED = refuse("26000", "the client has prepared no statement of this name", {
+  hint: "What a function prepares in a database with tokens is not run by EXECUTE: prepare it as the client.",
 });
 
 const UNCLEAR = refuse(

@@ -64,14 +64,15 @@ export const NOT_BY_ITSELF: Refusal = refuse(
 );
 
 export const GATHERS: Refusal = refuse("53400", `${UNDONE}how many people are in it is not known`, {
-  hint: "Store rows as they are, one statement at a time, without aggregates, functions that run a text and calls that keep a value elsewhere. Or do it as a user without a budget.",
+  hint: "Store rows as they are and delete them by their own table, one statement at a time, without aggregates, TRUNCATE, functions that run a text and calls that keep a value elsewhere. Or do it as a user without a budget.",
 });
 
 /** A budget has no room for it: what the client is told of a statement that has been taken back. */
 export function undone(refusal: Refusal): Refusal {
   const { message, hint } = refusal;
   if (message.startsWith(UNDONE)) return refusal;
-  const less = "Store fewer rows, or wait until earlier reads have left the window.";
+  const less =
+    "Store fewer rows, or change or delete fewer, or wait until earlier reads have left the window.";
   return { ...refusal, message: `${UNDONE}${message}`, hint: hint === undefined ? less : `${less} ${hint}` };
 }
 

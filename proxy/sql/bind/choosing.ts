@@ -3,6 +3,7 @@ import { nodeOf } from "../parse/grammar.ts";
 import type { BoundQuery, BoundRelation, BoundStatement, FromItem } from "./bound.ts";
 import { relationsIn } from "./from-parts.ts";
 import { conjuncts, ownColumn } from "./pins.ts";
+import { columnMeant } from "./questions.ts";
 
 /** One of the AND-ed conditions of a query. */
 export interface ChoosingCondition {
@@ -34,13 +35,13 @@ export function choosingConditions(
  * The reference for which `c.id IS NOT NULL` is false in every row that an outer join leaves it out of. ORMs add this
  * to a filter by a relation. The condition itself stays in its place, so the remaining conditions can move.
  */
-function notNull({ meanings }: BoundStatement, condition: Node): BoundRelation | undefined {
+function notNull(statement: BoundStatement, condition: Node): BoundRelation | undefined {
   const [type, body] = nodeOf(condition);
   if (type !== "NullTest") return undefined;
   const { nulltesttype, arg } = body as NullTest;
   if (nulltesttype !== "IS_NOT_NULL" || arg === undefined) return undefined;
-  const meaning = meanings.get(nodeOf(arg)[1]);
-  return meaning?.kind === "column" ? ownColumn(meaning.column).relation : undefined;
+  const column = columnMeant(statement, nodeOf(arg)[1]);
+  return column && ownColumn(column).relation;
 }
 
 function ofInnerJoins(item: FromItem): readonly ChoosingCondition[] {

@@ -2,10 +2,11 @@ import { isDeepStrictEqual } from "node:util";
 import type { A_Indirection, ColumnRef, Node, ResTarget, RowExpr, SortBy } from "libpg-query";
 import { type Body, nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
-import type { BoundColumn, BoundRelation, Meaning, Output } from "./bound.ts";
+import type { BoundRelation, Meaning, Output } from "./bound.ts";
 import { columnName } from "./column-name.ts";
 import { findColumn, findRelation, type NameScope, needsSchema } from "./name-scope.ts";
 import { operatorNamed } from "./operators.ts";
+import { columnMeant } from "./questions.ts";
 
 export interface Outputs {
   readonly outputs: readonly Output[];
@@ -49,12 +50,6 @@ export function isStar(node: Node): boolean {
 function endsInStar(fields: readonly Node[] | undefined): boolean {
   const last = fields?.at(-1);
   return last !== undefined && nodeOf(last)[0] === "A_Star";
-}
-
-/** The column, if the expression consists only of it. */
-export function columnMeant(binder: Binder, body: Body): BoundColumn | undefined {
-  const meaning = binder.meanings.get(body);
-  return meaning?.kind === "column" ? meaning.column : undefined;
 }
 
 /** `*`: all columns that need no qualifier (ExpandAllTables); `t.*`: those of one reference at any level. */

@@ -2,6 +2,7 @@ import type { A_Expr, BoolExpr, List, Node, SubLink, TypeCast } from "libpg-quer
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement, FromItem } from "./bound.ts";
 import { relationsIn } from "./from-parts.ts";
+import { columnMeant } from "./questions.ts";
 
 /*
  * Conditions that fix a column to a value: `c.id = 7`, `t.customer_id = c.id`, `id IN (7, 8)`. What they mean for a
@@ -148,9 +149,9 @@ function queryOf({ queryOf }: BoundStatement, { subselect }: SubLink): BoundQuer
   return subselect && queryOf.get(nodeOf(subselect)[1]);
 }
 
-function columnOf({ meanings }: BoundStatement, node: Node): BoundColumn | undefined {
-  const meaning = meanings.get(nodeOf(node)[1]);
-  return meaning?.kind === "column" ? ownColumn(meaning.column) : undefined;
+function columnOf(statement: BoundStatement, node: Node): BoundColumn | undefined {
+  const column = columnMeant(statement, nodeOf(node)[1]);
+  return column && ownColumn(column);
 }
 
 /** The reference's own column that a join exposes. */

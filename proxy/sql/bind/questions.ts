@@ -13,6 +13,15 @@ import type { Dependencies } from "./dependencies.ts";
 
 /* Further questions that rules ask about a bound statement, besides what its answer depends on. */
 
+/** The column, if the expression consists only of it. */
+export function columnMeant(
+  { meanings }: Pick<BoundStatement, "meanings">,
+  body: Body,
+): BoundColumn | undefined {
+  const meaning = meanings.get(body);
+  return meaning?.kind === "column" ? meaning.column : undefined;
+}
+
 /** Every reference to a relation of the catalog, including targets of writes. */
 export function tablesIn({ queries }: Pick<BoundStatement, "queries">): readonly BoundRelation[] {
   return queries.flatMap(({ relations }) =>

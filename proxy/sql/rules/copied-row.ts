@@ -3,6 +3,7 @@ import type { Catalog } from "../../catalog/catalog.ts";
 import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts";
 import { choiceDependsOn, type Dependencies, storedDependsOn } from "../bind/dependencies.ts";
 import { pinsOf } from "../bind/pins.ts";
+import { columnMeant } from "../bind/questions.ts";
 import { functionsNamed } from "../functions.ts";
 import { type Body, forEachChild, nodeOf, visitNode } from "../parse/grammar.ts";
 import type { Sights } from "../sight.ts";
@@ -11,7 +12,6 @@ import { columnsNamedAt } from "./base-columns.ts";
 import { isPlainEquality } from "./equalities.ts";
 import type { Given } from "./given.ts";
 import { isProtected, sightOf } from "./people.ts";
-import { columnNamed } from "./taken-rows.ts";
 import { keysNamed } from "./write-choice.ts";
 
 /*
@@ -149,7 +149,7 @@ function isAsLong(statement: BoundStatement, catalog: Catalog, value: Node, plac
 const CASES: ReadonlySet<string> = new Set(["lower", "upper"]);
 
 function isOwn(statement: BoundStatement, body: Body, { target, name }: Place): boolean {
-  const column = columnNamed(statement, body);
+  const column = columnMeant(statement, body);
   return column?.relation === target && column.name === name;
 }
 

@@ -1,4 +1,4 @@
-import type { CreateTableAsStmt, ExplainStmt, Node, RefreshMatViewStmt } from "libpg-query";
+import type { CreateTableAsStmt, ExplainStmt, Node, RefreshMatViewStmt, TruncateStmt } from "libpg-query";
 import { relationsNamed } from "../../catalog/catalog.ts";
 import { makesTable } from "../../pg/statements.ts";
 import type { BoundQuery, BoundStatement, Call } from "../bind/bound.ts";
@@ -10,7 +10,7 @@ import { peopleInRow } from "./copied-row.ts";
 import type { Given } from "./given.ts";
 import { keptByCalls, runsText } from "./kept-by-calls.ts";
 import { arePinned, type PinnedConstant, rowNamed } from "./pinned-people.ts";
-import { peopleTaken } from "./taken-rows.ts";
+import { emptiesPaths, peopleTaken } from "./taken-rows.ts";
 
 /** What a statement of a watched role keeps where nobody is counted for reading it. */
 export interface Copied {
@@ -44,6 +44,7 @@ export function peopleCopied(
   // What was prepared under a name is not looked up here, and may have been prepared where nobody could read it.
   if (type === "ExecuteStmt") return OF_ANY;
   if (made?.query !== undefined && nodeOf(made.query)[0] === "ExecuteStmt") return OF_ANY;
+  if (type === "TruncateStmt") return emptiesPaths(body as TruncateStmt, given) ? OF_ANY : undefined;
   if (type === "RefreshMatViewStmt") return isRemade(body as RefreshMatViewStmt, given) ? OF_ANY : undefined;
   if (type !== "ViewStmt" && runsText(body)) return OF_ANY;
   const kept = keptByCalls(statement, given);

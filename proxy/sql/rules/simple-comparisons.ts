@@ -1,6 +1,7 @@
 import type { A_Expr, List, Node } from "libpg-query";
 import type { BoundColumn, BoundStatement } from "../bind/bound.ts";
 import { isValue, ownColumn } from "../bind/pins.ts";
+import { columnMeant } from "../bind/questions.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 
 /** `column = constant`, `column IN (…)` and similar: one plain column, and constants or parameters. */
@@ -65,9 +66,9 @@ export function simpleComparison(statement: BoundStatement, node: Node): SimpleC
 }
 
 /** A table's own column, possibly exposed by a join. */
-export function ownColumnOf({ meanings }: BoundStatement, node: Node): BoundColumn | undefined {
+export function ownColumnOf(statement: BoundStatement, node: Node): BoundColumn | undefined {
   const [type, body] = nodeOf(node);
-  const meaning = type === "ColumnRef" ? meanings.get(body) : undefined;
-  const column = meaning?.kind === "column" ? ownColumn(meaning.column) : undefined;
+  const named = type === "ColumnRef" ? columnMeant(statement, body) : undefined;
+  const column = named && ownColumn(named);
   return column?.source.kind === "own" ? column : undefined;
 }

@@ -5,6 +5,7 @@ import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement, FromItem } from "../bind/bound.ts";
 import { relationsIn } from "../bind/from-parts.ts";
 import { type Condition, conjuncts, joinConditions, ownColumn } from "../bind/pins.ts";
+import { columnMeant } from "../bind/questions.ts";
 import { type Body, forEachChild, nodeOf, stringOf, visitNode } from "../parse/grammar.ts";
 import type { Subject } from "../subjects.ts";
 import { denied } from "./denied.ts";
@@ -232,9 +233,9 @@ function holdOfSides(statement: BoundStatement, side: Node, far: Node): readonly
   return [{ own, others, theirs: columnOf(statement, nodeOf(far)[1]) }];
 }
 
-function columnOf({ meanings }: BoundStatement, name: Body): BoundColumn | undefined {
-  const meaning = meanings.get(name);
-  return meaning?.kind === "column" ? ownColumn(meaning.column) : undefined;
+function columnOf(statement: BoundStatement, name: Body): BoundColumn | undefined {
+  const column = columnMeant(statement, name);
+  return column && ownColumn(column);
 }
 
 function namesIn(node: Node): readonly Body[] {

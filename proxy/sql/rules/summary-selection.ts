@@ -2,7 +2,7 @@ import type { A_Const, A_Expr, FuncCall, JoinExpr, Node } from "libpg-query";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement, FromItem } from "../bind/bound.ts";
 import { conjuncts } from "../bind/pins.ts";
-import { columnsBehind } from "../bind/questions.ts";
+import { columnMeant, columnsBehind } from "../bind/questions.ts";
 import { type Body, forEachChild, nodeOf, stringOf, visitNode } from "../parse/grammar.ts";
 import { denied } from "./denied.ts";
 import { isPlainEquality } from "./equalities.ts";
@@ -217,8 +217,8 @@ class Selection {
 
   /** Undefined for a whole row, a star, and uncertain names. */
   #meantBy(name: Body): readonly BoundColumn[] | undefined {
-    const meaning = this.#statement.meanings.get(name);
-    return meaning?.kind === "column" ? columnsBehind(meaning.column) : undefined;
+    const column = columnMeant(this.#statement, name);
+    return column && columnsBehind(column);
   }
 
   #kindOf(name: Body): ValueKind {

@@ -1,6 +1,18 @@
-import type { IndexElem, InsertStmt, MergeStmt, MergeWhenClause, Node, ResTarget } from "libpg-query";
+import type {
+  IndexElem,
+  InsertStmt,
+  MergeStmt,
+  MergeWhenClause,
+  Node,
+  RangeVar,
+  ResTarget,
+  TruncateStmt,
+} from "libpg-query";
+import { relationsNamed } from "../../catalog/catalog.ts";
 import type { BoundColumn, BoundQuery, BoundStatement } from "../bind/bound.ts";
-import { type Body, nodeOf } from "../parse/grammar.ts";
+import { columnMeant } from "../bind/questions.ts";
+import { reached } from "../lineage.ts";
+import { nodeOf } from "../parse/grammar.ts";
 import { isIncoming } from "./base-columns.ts";
 import type { Given } from "./given.ts";
 import { keyOfPerson } from "./people.ts";
@@ -8,6 +20,7 @@ import { type Loss, lossBy, stepBy } from "./person-paths.ts";
 import { isOfOnePerson } from "./pinned-people.ts";
 import { newKeyOnPath } from "./replaced-rows.ts";
 import { namesRows } from "./row-names.ts";
+import { referencesTo } from "./written-tables.ts";
 
 /*
  * Rows that a write of a watched role takes from their person: it names another one there, or nobody. They are read without
@@ -26,6 +39,17 @@ export function peopleTaken(statement: BoundStatement, given: Given): Taken {
   );
   // Two writes of one person each may be of two.
   return most === "one person" && found.filter((each) => each === most).length > 1 ? "one each" : most;
+}
+
+/** TRUNCATE says no number. With CASCADE the tables that refer to these are emptied as well. */
+export function emptiesPaths({ relations = [], behavior }: TruncateStmt, given: Given): boolean {
+  const { catalog } = given;
+  const named = relations.flatMap((each) => relationsNamed(catalog, nodeOf(each)[1] as RangeVar));
+  const emptied =
+    behavior === "DROP_CASCADE"
+      ? reached(named, (relation) => referencesTo(catalog, relation.oid).map(({ from }) => from))
+      : named;
+  return emptied.some((relation) => lossBy(given, relation) !== undefined);
 }
 
 const ORDER: readonly Taken[] = ["nobody", "one person", "one each", "any number"];
@@ -79,15 +103,10 @@ function leadsToPerson(given: Given, column: BoundColumn): boolean {
 /** `SET a = a`, and by ON CONFLICT (a) `SET a = excluded.a`: ORMs write all columns of a row. */
 function staysAsItIs(statement: BoundStatement, query: BoundQuery, item: Node): boolean {
   const { name, val, indirection } = nodeOf(item)[1] as ResTarget;
-  const column = val && indirection === undefined ? columnNamed(statement, nodeOf(val)[1]) : undefined;
+  const column = val && indirection === undefined ? columnMeant(statement, nodeOf(val)[1]) : undefined;
   if (column?.name !== name || column === undefined) return false;
   if (column.relation === query.write?.target) return true;
   return isIncoming(column.relation) && keysOfConflict(query).includes(column.name);
-}
-
-export function columnNamed({ meanings }: BoundStatement, body: Body): BoundColumn | undefined {
-  const meaning = meanings.get(body);
-  return meaning?.kind === "column" ? meaning.column : undefined;
 }
 
 function keysOfConflict({ node }: BoundQuery): readonly string[] {
