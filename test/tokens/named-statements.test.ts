@@ -343,3 +343,14 @@ test("what is described is not taken for what would have been described next", a
     raw.socket.destroy();
   }
 });
+
+test("settings and rows that the server drops are not waited for", async () => {
+  for (const user of ["helpdesk_app", "metabase", "ben"]) {
+    const raw = await sluice.raw(user);
+    await raw.send(executeMessage("nowhere", 0)).until("E");
+    raw.send(query("SET search_path TO public"), query("COPY plain FROM STDIN"), syncMessage);
+    expect(await raw.answer()).toBe("Z(I)");
+    expect(await raw.send(query("SELECT 1 AS one")).answer()).toContain("D(1)");
+    raw.socket.destroy();
+  }
+});

@@ -119,7 +119,7 @@ export class TokenLeg implements ServerLeg {
   }
 
   admits(frame: Frame): boolean {
-    if (!this.#isActive || frame.piece !== "whole" || !ASKING.has(frame.type))
+    if (!this.#isActive || frame.piece !== "whole" || !ASKING.has(frame.type) || this.#isDropped)
       return this.#inner.admits(frame);
     // What has been defined decides what the text means.
     if (this.#isLooking) return false;
@@ -248,7 +248,7 @@ export class TokenLeg implements ServerLeg {
         break;
       }
       case Frontend.FunctionCall:
-        this.#movedIn = this.#cycles++;
+        this.#asked(true);
         this.#inner.send(given, request);
         break;
       case Frontend.Sync:
@@ -270,9 +270,7 @@ export class TokenLeg implements ServerLeg {
     const { sqlStart, sqlEnd } = decodeQuery(frame);
     const bytes = frame.buffer.subarray(sqlStart, sqlEnd);
     const text = this.#textOf(bytes);
-    const isMover = mayMove(bytes);
-    if (text.refusal === undefined && isMover) this.#movedIn = this.#cycles;
-    this.#cycles++;
+    this.#asked(text.refusal === undefined && mayMove(bytes));
     const sent = this.#texts.prepared(bytes, text);
     const { rows, namings, refusal: stale } = this.#follow(sent);
     const refusal = text.refusal ?? stale;
@@ -341,7 +339,7 @@ export class TokenLeg implements ServerLeg {
       this.#put(poisonedExecute, request, { refusal });
       return;
     }
-    if (sent.isMover) this.#movedIn = this.#cycles;
+    if (sent.isMover && !this.#isDropped) this.#movedIn = this.#cycles;
     this.#define(sent.text.defines ?? []);
     this.#put(given, request, { named, rows, namings });
   }
@@ -374,6 +372,13 @@ export class TokenLeg implements ServerLeg {
   #follow(sent: Sent): Followed {
     const renew = (each: Sent) => this.#texts.renew(each, this.#defined);
     return this.#isDropped ? NOTHING_FOLLOWED : this.#names.follow(sent, this.#pipeline, renew);
+  }
+
+  /** A message that ReadyForQuery answers. `moves`: how texts are read may be another from then on. */
+  #asked(moves: boolean): void {
+    if (this.#isDropped) return;
+    if (moves) this.#movedIn = this.#cycles;
+    this.#cycles++;
   }
 
   /** The server drops what is sent now. */
