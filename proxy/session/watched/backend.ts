@@ -232,6 +232,7 @@ export class WatchedBackend {
     this.#run.end();
     certainty.ready(status, ledger.isSettled);
     if (status === "I") {
+      if (ledger.isSettled) this.#state.keysGiven.ended();
       names.portals.clear(isHeld);
       if (this.#state.defined) parts.catalog.changed();
     }
