@@ -232,7 +232,7 @@ export class WatchedBackend {
     this.#run.end();
     certainty.ready(status, ledger.isSettled);
     if (status === "I") {
-      if (ledger.isSettled) this.#state.keysGiven.ended();
+      if (ledger.isSettled) this.#state.transactionEnded();
       names.portals.clear(isHeld);
       if (this.#state.defined) parts.catalog.changed();
     }
