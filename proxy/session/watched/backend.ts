@@ -233,6 +233,7 @@ export class WatchedBackend {
     certainty.ready(status, ledger.isSettled);
     uncommitted.ready(status);
     if (status === "I") {
+      if (ledger.isSettled) this.#state.keysGiven.ended();
       names.portals.clear(isHeld);
       if (this.#state.defined) parts.catalog.changed();
     }

@@ -134,9 +134,9 @@ export class Readers {
     return sharedOf(this.#parts).rows.has(`${key}\0${row}`) ? ofPaidRow(statement) : statement;
   }
 
-  /** They have been shown a row, and its person is charged to them. */
-  showed({ key }: Reader, row: string): void {
-    sharedOf(this.#parts).rows.set(`${key}\0${row}`, true);
+  /** They have been shown a row, and its person is charged to them: it is free for as long as the person is counted. */
+  showed({ key, account }: Reader, row: string): void {
+    sharedOf(this.#parts).rows.set(`${key}\0${row}`, true, { ttl: shownFor(account.windows) });
   }
 
   #make({ role, person: named }: Standing): Reader {
@@ -199,11 +199,19 @@ function sharedOf(parts: SessionParts): Shared {
       alerts: new BudgetAlerts(),
       advances: new LRUCache({ max: ADVANCES }),
       // Each look at the clock takes longer than all the rest.
-      rows: new LRUCache({ max: ROWS, ttl: DAY, ttlResolution: 60_000 }),
+      rows: new LRUCache({ max: ROWS, ttl: DAY, ttlResolution: 1_000 }),
     };
     shared.set(parts, known);
   }
   return known;
+}
+
+/** Until the first window of people has passed, in milliseconds. */
+function shownFor(windows: readonly BudgetWindow[]): number {
+  return windows.reduce(
+    (least, { what, seconds }) => (what === "people" ? Math.min(least, seconds * 1000) : least),
+    DAY,
+  );
 }
 
 const MOST_AHEAD = 1_000;

@@ -1,6 +1,6 @@
 import type { Scope } from "../../sql/scope.ts";
 import { unnamedCode } from "../../sql/unnamed-code.ts";
-import type { Statement } from "../../sql/verdict.ts";
+import type { SessionTouch, Statement } from "../../sql/verdict.ts";
 import { countingScope, type Doubt, doubted, unreadable } from "../../sql/watched-text.ts";
 import { typesDeclaredIn } from "../../wire/frontend-messages.ts";
 import type { Surroundings } from "../decide/certainty.ts";
@@ -39,7 +39,7 @@ export class Judgement {
     const { judging } = this.#state;
     const scope = judging.observes ? countingScope(inForce) : inForce;
     if (!isReadable(text, this.#state.established.parameters))
-      return { text, scope, verdict: unreadable(text) };
+      return { text, scope, verdict: unreadable(text, scope) };
     const found = judging.judge(text, scope);
     if (found === undefined) return undefined;
     const { statements } = found.verdict;
@@ -50,7 +50,7 @@ export class Judgement {
     const strict = judging.observes ? judging.judge(text, this.#strictScope(inForce, reader)) : undefined;
     if (judging.observes && strict === undefined) return undefined;
     const would = strict && { verdict: strict.verdict, role: reader.role.name };
-    if (!isText) return { text, scope, verdict: unreadable(text), would };
+    if (!isText) return { text, scope, verdict: unreadable(text, scope), would };
     const judged = { ...found, would };
     const own = this.#scopeOf(scope, reader);
     if (own === scope) return this.#settled(judged);
@@ -167,12 +167,24 @@ export class Judgement {
   #doubts(statements: readonly Statement[]): readonly Doubt[] | undefined {
     const { remeant, certainty } = this.#state;
     const { temporary = NO_NAMES, temporaryViews = NO_NAMES } = certainty.known ?? {};
-    if (!remeant && temporary.size === 0 && statements.length <= 1) return undefined;
+    const { madeTables } = this.#state;
+    const made = new Set([
+      ...madeTables,
+      ...temporary,
+      ...statements.flatMap(({ touch }) => touch?.makes ?? []),
+    ]);
+    const isUnknown = (touch: SessionTouch | undefined) =>
+      touch?.unsure?.unknown.some((name) => !made.has(name)) === true;
+    const isPlain = !remeant && temporary.size === 0 && statements.length <= 1;
+    if (isPlain && !statements.some(({ touch }) => isUnknown(touch))) return undefined;
     let after = remeant;
+    let hasMoved = false;
     return statements.map(({ touch }) => {
       const isIn = (names: ReadonlySet<string>) => touch?.bareNames.some((name) => names.has(name)) === true;
-      const doubt: Doubt = after || isIn(temporaryViews) ? "all" : isIn(temporary) ? "rows" : "none";
+      const isAnother = after || (hasMoved && touch?.isAmbiguous === true) || isUnknown(touch);
+      const doubt: Doubt = isAnother || isIn(temporaryViews) ? "all" : isIn(temporary) ? "rows" : "none";
       after ||= touch?.remeans === true;
+      hasMoved ||= touch?.moves === true;
       return doubt;
     });
   }
@@ -185,6 +197,7 @@ export class Judgement {
     if (look === undefined) return true;
     this.#state.defined = false;
     this.#state.remeant = false;
+    this.#state.madeTables.clear();
     this.#looking = look;
     void look.then(() => {
       this.#looking = undefined;

@@ -9,14 +9,18 @@ import type { Judged } from "../statement/decision.ts";
 import { hasSource } from "../statement/described.ts";
 import { isSource, type Lookup, sourceOf } from "../statement/prepared.ts";
 import { type Reader, Readers } from "./charged-readers.ts";
+import { KeysGiven } from "./rows-before.ts";
 import type { WatchedRequest } from "./watched-requests.ts";
 
 /** What the two directions of a watched session know of each other. */
 export class WatchedState extends SessionState<WatchedRequest> {
   readonly certainty = new Certainty(this.ledger, this.judging);
   readonly readers: Readers;
+  readonly keysGiven = new KeysGiven();
   /** Relations were defined, and the catalog has not been looked at since. */
   defined = false;
+  /** Tables among them, as statements name them. */
+  readonly madeTables = new Set<string>();
   /** Some of them may have given a name another meaning. */
   remeant = false;
   /** The pieces that follow of a long message that is no row are the client's as well. */
@@ -47,8 +51,10 @@ export class WatchedState extends SessionState<WatchedRequest> {
     for (const [i, statement] of statements.entries())
       this.uncommitted.sent(person, statement, shapes[i] ?? statement);
     this.certainty.sent(statements);
+    this.keysGiven.sent(statements);
     if (statements.some(({ effect }) => this.#fetchesTouching(effect))) this.certainty.doubt();
     for (const { touch } of statements) {
+      for (const made of touch?.makes ?? []) this.madeTables.add(made);
       if (touch?.defines !== true) continue;
       this.defined = true;
       this.remeant ||= touch.remeans === true;

@@ -9,7 +9,7 @@ import { isPlainEquality } from "./equalities.ts";
 import type { Given } from "./given.ts";
 import { sightOf, speaksOfPeople } from "./people.ts";
 import { ownCalls } from "./people-shown.ts";
-import { namesRows } from "./row-names.ts";
+import { namesRows, rowsBy } from "./row-names.ts";
 import { type Constant, constantBehind, constantOf, type Ties, tiesOf, timesHeldBy } from "./ties.ts";
 import { isOneRow } from "./write-choice.ts";
 
@@ -120,6 +120,8 @@ function rowOf(
   const { source } = reference;
   if (source.kind !== "table" || !isOneRow(statement, sights, query, reference)) return undefined;
   const { relation } = source;
+  // A child by inheritance may have a row with the same key, and ONLY or LIMIT show one of them.
+  if (sights.takers(relation).some((taker) => taker !== relation && !taker.isPartition)) return undefined;
   for (const { column, to, holds, restricts, ...pin } of pinsOf(statement, query)) {
     // Of a join that may leave it out the row is not always there.
     if (holds !== "in every row") continue;
@@ -132,8 +134,7 @@ function rowOf(
     const constant = constantOf(value);
     const kind = kindOf(catalog, column.source.column);
     if (constant === undefined || kind === undefined) continue;
-    // Names could be given to other tables and columns meanwhile.
-    const namespace = `row of ${relation.oid} by ${column.source.column.number}`;
+    const namespace = rowsBy(relation, column.name);
     const from =
       "place" in constant
         ? constant
