@@ -56,8 +56,9 @@ export class Naming {
     const { judging, established } = this.#parts;
     const { policy, account } = judging;
     const name = person && calledIn(policy, account, established.user, person.name);
+    if (person !== undefined && name !== undefined) return { ...person, name };
     if (person !== undefined && personName(person.name) === undefined) this.#tell();
-    return person === undefined || name === undefined ? undefined : { ...person, name };
+    return undefined;
   }
 
   /** Whether it is known who a claim names. False: it is being verified, and a `wake` comes. */

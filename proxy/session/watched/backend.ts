@@ -226,11 +226,12 @@ export class WatchedBackend {
   }
 
   #ready(frame: Frame): void {
-    const { ledger, names, certainty, parts, toClient } = this.#state;
+    const { ledger, names, certainty, uncommitted, parts, toClient } = this.#state;
     const status = decodeReadyForQuery(frame);
     const request = ledger.ready(status);
     this.#run.end();
     certainty.ready(status, ledger.isSettled);
+    uncommitted.ready(status);
     if (status === "I") {
       if (ledger.isSettled) this.#state.transactionEnded();
       names.portals.clear(isHeld);

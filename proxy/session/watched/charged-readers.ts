@@ -13,7 +13,7 @@ import type { Established } from "../context/established.ts";
 import type { SessionParts } from "../context/parts.ts";
 import type { Judging } from "../decide/judging.ts";
 import { nobodyNamed } from "../decide/naming.ts";
-import { touchesData } from "../decide/touching.ts";
+import { isForbidden } from "../decide/touching.ts";
 import type { Person } from "../person/person.ts";
 import { Advance } from "./advance.ts";
 import { ofPaidRow } from "./rows-before.ts";
@@ -92,8 +92,7 @@ export class Readers {
   refusal(reader: Reader, shapes: readonly Statement[]): Refusal | undefined {
     const showsPeople = ({ metering, copies }: Statement) => metering !== undefined || copies !== undefined;
     if (shapes.some(showsPeople)) return this.stopped(reader);
-    const isConcerned = (shape: Statement) => touchesData(shape) || shape.kind === "definition";
-    return shapes.some(isConcerned) ? this.suspended(reader) : undefined;
+    return shapes.some(isForbidden) ? this.suspended(reader) : undefined;
   }
 
   /** Whether a budget that is used up stops them, and does not only tell of it. */

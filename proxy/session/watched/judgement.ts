@@ -7,7 +7,7 @@ import type { Surroundings } from "../decide/certainty.ts";
 import type { Naming, Protocol } from "../decide/naming.ts";
 import { type ProbeMessages, probeMessages } from "../decide/probe.ts";
 import { isReadable } from "../decide/readable.ts";
-import { touchesData } from "../decide/touching.ts";
+import { isForbidden, touchesData } from "../decide/touching.ts";
 import { settingsOf } from "../person/person.ts";
 import type { Judged, Kept } from "../statement/decision.ts";
 import type { Prepared } from "../statement/prepared.ts";
@@ -142,12 +142,15 @@ export class Judgement {
   }
 
   /**
-   * Who is named goes on record, and may be suspended. A definition runs by whoever is known: some do not run in a pipeline,
-   * which a question before its Execute would begin.
+   * Who is named goes on record, and may be suspended. Some statements do not run in a pipeline (VACUUM, CREATE INDEX CONCURRENTLY), which a
+   * question right before them would begin: they run for whoever is known.
    */
   #concernsReader(statements: readonly Statement[]): boolean {
-    const isNamed = this.#state.judging.account.peopleBehind !== undefined;
-    return isNamed && statements.some((each) => touchesData(each) && each.kind !== "definition");
+    if (this.#state.judging.account.peopleBehind === undefined) return false;
+    const { intake, transaction, isBegunByClient } = this.#state.ledger;
+    const isFirst = intake === "pipeline" && transaction === "I" && !isBegunByClient;
+    const mayStandAlone = (each: Statement) => each.kind === "definition" || !touchesData(each);
+    return statements.some((each) => isForbidden(each) && !(isFirst && mayStandAlone(each)));
   }
 
   /** Whether a column must not be added: a name may mean a temporary relation, or what the catalog does not know yet. */

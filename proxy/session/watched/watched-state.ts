@@ -8,7 +8,7 @@ import { SessionState } from "../judged/session-state.ts";
 import type { Judged } from "../statement/decision.ts";
 import { hasSource } from "../statement/described.ts";
 import { isSource, type Lookup, sourceOf } from "../statement/prepared.ts";
-import { Readers } from "./charged-readers.ts";
+import { type Reader, Readers } from "./charged-readers.ts";
 import { KeysGiven } from "./rows-before.ts";
 import type { WatchedRequest } from "./watched-requests.ts";
 
@@ -48,8 +48,10 @@ export class WatchedState extends SessionState<WatchedRequest> {
     this.leg.pass(message);
   }
 
-  /** Statements were sent that will have these effects. */
-  foresee(statements: readonly Statement[]): void {
+  /** Statements are sent that will have these effects; `shapes`: what they run by whatever name. */
+  foresee(statements: readonly Statement[], { person }: Reader, shapes: readonly Statement[]): void {
+    for (const [i, statement] of statements.entries())
+      this.uncommitted.sent(person, statement, shapes[i] ?? statement);
     this.certainty.sent(statements);
     this.keysGiven.sent(statements);
     if (statements.some(({ effect }) => this.#fetchesTouching(effect))) this.certainty.doubt();
