@@ -49,18 +49,20 @@ export function touchOf({ node }: RawStatement, isDefinition: boolean, scope: Sc
   const hasMany = (name: string) => (catalog.relationsByName.get(name)?.length ?? 0) > 1;
   const runsCode =
     RUNS_CODE.has(type) || inner.runs !== undefined || runsTouchingCode(type, body, scope.catalog, isTold);
+  const remeansNames = remeans(type, body);
+  const moves = isTemporary || remeansNames || (runsCode && movesPath(type, body, catalog));
   return {
     session: isTemporary || runsCode || isDefinition || changesSession(type, body, isTold),
     // Only the server can say what a temporary relation is called.
     defines:
       (RUNS_CODE.has(type) && factsOf(type)?.family === "definition") || (isDefinition && !isTemporary),
     bareNames: [...bareNames],
-    ...(remeans(type, body) && { remeans: true }),
+    ...(remeansNames && { remeans: true }),
     ...(storesRows(type, body, scope) && { stores: true }),
     ...(keys.length > 0 && { keys }),
     ...(unsure && { unsure }),
     ...(makes.length > 0 && { makes }),
-    ...(runsCode && movesPath(type, body, catalog) && { moves: true }),
+    ...(moves && { moves: true }),
     ...([...bareNames].some(hasMany) && { isAmbiguous: true }),
     ...inner,
   };

@@ -127,7 +127,7 @@ export interface SessionTouch {
   readonly unsure?: UnsureWrite;
   /** Tables that it makes: see `tablesMade`. */
   readonly makes?: readonly string[];
-  /** It may change search_path, also by code that it runs. */
+  /** It may change search_path or temporary relations, also by code that it runs. */
   readonly moves?: true;
   /** Several relations have one of its bare names. */
   readonly isAmbiguous?: true;

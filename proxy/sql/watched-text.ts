@@ -381,7 +381,9 @@ function inDoubt(statement: Statement, doubt: Doubt): Statement {
   const inner = effect?.kind === "declare" || effect?.kind === "prepare" ? effect.inner : undefined;
   const within = inner && { ...inner, ...(inner.touch === undefined && touch && { touch }) };
   const behind = within && { effect: { ...effect, inner: inDoubt(within, doubt) } as Effect };
-  const shows = reads.length > 0 && metering === undefined && GIVES_ROWS.has(kind) && silent !== true;
+  // A row of another relation may be made of many people's.
+  const isRead = reads.length > 0 && GIVES_ROWS.has(kind) && silent !== true;
+  const shows = isRead || metering !== undefined;
   const copies = doubt === "all" ? copiesInDoubt(statement) : 0;
   const { row: _, copiesOne, ...rest } = statement;
   return {

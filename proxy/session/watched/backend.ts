@@ -236,7 +236,7 @@ export class WatchedBackend {
     certainty.ready(status, ledger.isSettled);
     uncommitted.ready(status);
     if (status === "I") {
-      if (ledger.isSettled) this.#state.keysGiven.ended();
+      if (ledger.isSettled) this.#state.transactionEnded();
       names.portals.clear(isHeld);
       if (this.#state.defined) parts.catalog.changed();
     }

@@ -179,12 +179,16 @@ export class Judgement {
     if (isPlain && !statements.some(({ touch }) => isUnknown(touch))) return undefined;
     let after = remeant;
     let hasMoved = false;
-    return statements.map(({ touch }) => {
+    let isBack = false;
+    return statements.map(({ touch, effect }) => {
       const isIn = (names: ReadonlySet<string>) => touch?.bareNames.some((name) => names.has(name)) === true;
-      const isAnother = after || (hasMoved && touch?.isAmbiguous === true) || isUnknown(touch);
+      const isMoved = (hasMoved && touch?.isAmbiguous === true) || (isBack && touch?.bareNames.length !== 0);
+      const isAnother = after || isMoved || isUnknown(touch);
       const doubt: Doubt = isAnother || isIn(temporaryViews) ? "all" : isIn(temporary) ? "rows" : "none";
       after ||= touch?.remeans === true;
       hasMoved ||= touch?.moves === true;
+      const goesBack = effect?.kind === "transaction" && (effect.ends || touch?.session === true);
+      isBack ||= goesBack && (hasMoved || this.#state.hasMoved);
       return doubt;
     });
   }

@@ -24,6 +24,8 @@ export class WatchedState extends SessionState<WatchedRequest> {
   readonly keysGiven = new KeysGiven();
   /** Relations were defined, and the catalog has not been looked at since. */
   defined = false;
+  /** Names may mean other relations once the open transaction has ended, or is rolled back to a savepoint. */
+  hasMoved = false;
   /** Tables among them, as statements name them. */
   readonly madeTables = new Set<string>();
   /** Some of them may have given a name another meaning. */
@@ -59,6 +61,7 @@ export class WatchedState extends SessionState<WatchedRequest> {
     this.keysGiven.sent(statements);
     if (statements.some(({ effect }) => this.#fetchesTouching(effect))) this.certainty.doubt();
     for (const { touch } of statements) {
+      this.hasMoved ||= touch?.moves === true;
       for (const made of touch?.makes ?? []) this.madeTables.add(made);
       if (touch?.defines !== true) continue;
       this.defined = true;
@@ -80,6 +83,12 @@ export class WatchedState extends SessionState<WatchedRequest> {
     const prepared = this.names.statements.find(nameKey(effect.name), this.ledger.pipeline);
     const inner = typeof prepared === "object" ? prepared.statement : undefined;
     return inner === undefined ? statement : this.#executed(inner, depth + 1);
+  }
+
+  /** No transaction is open, and nothing has been sent that opens one. */
+  transactionEnded(): void {
+    this.keysGiven.ended();
+    this.hasMoved = false;
   }
 
   /** Whose rows the statement gives. One whose name is unknown, or that means something else, is its own. */

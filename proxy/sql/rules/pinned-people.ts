@@ -122,10 +122,14 @@ function rowOf(
   const { relation } = source;
   // A child by inheritance may have a row with the same key, and ONLY or LIMIT show one of them.
   if (sights.takers(relation).some((taker) => taker !== relation && !taker.isPartition)) return undefined;
+  const ancestors = sights.ancestors(relation);
   for (const { column, to, holds, restricts, ...pin } of pinsOf(statement, query)) {
     // Of a join that may leave it out the row is not always there.
     if (holds !== "in every row") continue;
-    const isKey = relation.rowKeys.some((key) => key.length === 1 && key[0] === column.name);
+    // Under a key of the partition's own a row of another partition could take its place.
+    const isKey = ancestors.every(({ rowKeys }) =>
+      rowKeys.some(([key, ...more]) => key === column.name && more.length === 0),
+    );
     if (!isKey || column.relation !== reference || column.source.kind !== "own") continue;
     if (!namesRows(given, relation, column.name)) continue;
     const [value, ...more] = to.kind === "values" ? to.nodes : [];
