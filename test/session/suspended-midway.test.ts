@@ -9,7 +9,7 @@ import {
   queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { Frontend, message } from "../../proxy/wire/messages.ts";
+import { Frontend, int32, message, uint16 } from "../../proxy/wire/messages.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { makeWorld, type World } from "./world.ts";
 
@@ -276,6 +276,45 @@ test("what does not run in a pipeline runs all the same, right behind a name", a
   for (const text of ["VACUUM owned", "CREATE INDEX CONCURRENTLY ON owned (id)"])
     await expect(client.query({ text, values: [] })).rejects.toMatchObject(SUSPENDED);
   await client.end();
+});
+
+test("no way around: EXECUTE of a COMMIT, a query behind an open pipeline, a function that the protocol called", async () => {
+  const raw = await sluice.raw("helpdesk_app");
+  const set = query("SELECT set_config('app.agent', 'anna', true)");
+  const write = async () => {
+    suspended.clear();
+    for (const one of [query("BEGIN"), set, query(note("anna's"))]) await raw.send(one).until("Z");
+    suspend("anna");
+  };
+  const refused = async (...messages: Buffer[]) => {
+    const ended = await raw.send(...messages).until("Z");
+    expect(ended.map(({ bytes }) => bytes.toString()).join()).toContain("what they wrote was rolled back");
+    expect(ended.at(-1)?.bytes.toString("latin1", 5)).toBe("I");
+  };
+  await raw
+    .send(parseMessage("c", Buffer.from("COMMIT")), parseMessage("d", Buffer.from("EXECUTE c")))
+    .send(syncMessage)
+    .until("Z");
+  for (const name of ["c", "d"]) {
+    await write();
+    await refused(query(`EXECUTE ${name}`));
+  }
+  suspended.clear();
+  const agent = step("SELECT set_config('app.agent', 'anna', true)");
+  await raw.send(...agent, ...step(note("anna's")), flushMessage).until("C");
+  await raw.until("C");
+  suspend("anna");
+  await refused(query("SELECT 1"));
+  suspended.clear();
+  const { rows } = await world.database.query("SELECT 'noted(text)'::regprocedure::oid AS oid");
+  for (const one of [query("BEGIN"), set]) await raw.send(one).until("Z");
+  const said = Buffer.from("anna's");
+  const call = [int32(rows[0]?.oid ?? 0), uint16(0), uint16(1), int32(said.length), said, uint16(0)];
+  await raw.send(message(Frontend.FunctionCall, ...call)).until("Z");
+  suspend("anna");
+  await refused(query("COMMIT"));
+  expect(await notes()).toEqual([]);
+  raw.socket.destroy();
 });
 
 test("a transaction that is prepared is one that would be committed", async () => {

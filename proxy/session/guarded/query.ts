@@ -66,7 +66,8 @@ export class GuardedQuery implements RequestSteps<Frame, QueryInput, QueryDecisi
     if (judged === undefined || !this.#exchange.leg.admits(frame)) return "unsettled";
     const { verdict } = judged;
     if (verdict.kind === "refuse") return new Refused(verdict.refusal, judged);
-    const uncommitted = this.#exchange.uncommitted.refusalOf(verdict.statements);
+    const { uncommitted: open } = this.#exchange;
+    const uncommitted = open.refusalOf(verdict.statements) ?? open.refusalOfSync;
     if (uncommitted === "unsettled") return this.#exchange.wait();
     if (uncommitted !== undefined) return new Refused(uncommitted, judged, "rolls back");
     const crowded = verdict.statements.some(givesName) ? refuseMoreNames(this.#exchange.names) : undefined;

@@ -77,7 +77,7 @@ export class WatchedExecute implements RequestSteps<Frame, ExecuteInput, Execute
 
   reserve({ judged, shape, portal }: ExecuteDecision): Outcome<Reader> {
     const reader = this.#readerOf(judged);
-    const uncommitted = this.#state.uncommitted.refusalOf(portal?.statement ? [portal.statement] : []);
+    const uncommitted = this.#state.uncommittable(portal?.statement ? [portal.statement] : [], "extended");
     if (uncommitted === "unsettled") return this.#state.wait();
     if (uncommitted !== undefined) return new Refused(uncommitted, judged, "rolls back");
     const refusal =

@@ -70,7 +70,7 @@ export class WatchedQuery implements RequestSteps<Frame, QueryInput, QueryDecisi
 
   reserve({ judged, shapes }: QueryDecision): Outcome<Reader> {
     const reader = this.#readerOf(judged);
-    const uncommitted = this.#state.uncommitted.refusalOf(judged.verdict.statements);
+    const uncommitted = this.#state.uncommittable(judged.verdict.statements, "simple");
     if (uncommitted === "unsettled") return this.#state.wait();
     if (uncommitted !== undefined) return new Refused(uncommitted, judged, "rolls back");
     const refusal = this.#state.readers.refusal(reader, shapes);

@@ -3,7 +3,9 @@ import { withoutColumns } from "../../sql/watched-text.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { syncMessage } from "../../wire/frontend-messages.ts";
 import { nameKey } from "../../wire/messages.ts";
+import type { Refusal } from "../../wire/refusal.ts";
 import { Certainty } from "../decide/certainty.ts";
+import type { Protocol } from "../decide/naming.ts";
 import { SessionState } from "../judged/session-state.ts";
 import type { Judged } from "../statement/decision.ts";
 import { hasSource } from "../statement/described.ts";
@@ -11,6 +13,9 @@ import { isSource, type Lookup, sourceOf } from "../statement/prepared.ts";
 import { type Reader, Readers } from "./charged-readers.ts";
 import { KeysGiven } from "./rows-before.ts";
 import type { WatchedRequest } from "./watched-requests.ts";
+
+/** As deep as `sourceOf` looks. */
+const DEEPEST = 8;
 
 /** What the two directions of a watched session know of each other. */
 export class WatchedState extends SessionState<WatchedRequest> {
@@ -62,6 +67,22 @@ export class WatchedState extends SessionState<WatchedRequest> {
       this.defined = true;
       this.remeant ||= touch.remeans === true;
     }
+  }
+
+  /** Why a text may not run that would commit what a suspended person wrote: by itself, by EXECUTE, or at the end of a pipeline. */
+  uncommittable(statements: readonly Statement[], by: Protocol): Refusal | "unsettled" | undefined {
+    const { uncommitted } = this;
+    const refusal = uncommitted.refusalOf(statements.map((each) => this.#executed(each)));
+    return refusal ?? (by === "simple" ? uncommitted.refusalOfSync : undefined);
+  }
+
+  /** What Parse has prepared may be a COMMIT, and SQL's EXECUTE runs that too. */
+  #executed(statement: Statement, depth = 0): Statement {
+    const { effect } = statement;
+    if (effect?.kind !== "execute" || depth > DEEPEST) return statement;
+    const prepared = this.names.statements.find(nameKey(effect.name), this.ledger.pipeline);
+    const inner = typeof prepared === "object" ? prepared.statement : undefined;
+    return inner === undefined ? statement : this.#executed(inner, depth + 1);
   }
 
   /** No transaction is open, and nothing has been sent that opens one. */
