@@ -2,7 +2,6 @@ import { readFileSync } from "node:fs";
 import { type AuditLog, aroundLog } from "../audit/event.ts";
 import { openFileLog } from "../audit/file-log.ts";
 import { anchorsTo, type RedisStreams, redisSink } from "../audit/redis-places.ts";
-import { kafkaSink } from "../audit/sink-kafka.ts";
 import { otlpSink } from "../audit/sink-otlp.ts";
 import { stdoutSink } from "../audit/sink-stdout.ts";
 import { syslogSink } from "../audit/sink-syslog.ts";
@@ -19,8 +18,10 @@ export async function openAudit(
   { metrics, log }: { readonly metrics: Metrics; readonly log: Log },
 ): Promise<AuditLog> {
   const anchors = settings.redis === undefined ? undefined : connectTo(settings, settings.redis, metrics);
-  const sinks = settings.auditSink
-    .map((name) => openSink(name, settings, { metrics, log }))
+  const opened = await Promise.all(
+    settings.auditSink.map((name) => openSink(name, settings, { metrics, log })),
+  );
+  const sinks = opened
     .filter((sink) => sink !== undefined)
     .map(
       (sink) =>
@@ -55,11 +56,11 @@ export async function openAudit(
   }
 }
 
-function openSink(
+async function openSink(
   name: Settings["auditSink"][number],
   settings: Settings,
   { metrics, log }: { readonly metrics: Metrics; readonly log: Log },
-): Sink | undefined {
+): Promise<Sink | undefined> {
   switch (name) {
     case "none":
       return undefined;
@@ -78,6 +79,8 @@ function openSink(
     case "kafka": {
       const { kafka, kafkaCa, kafkaLogin: login, kafkaSasl: mechanism } = settings;
       if (kafka === undefined) return undefined;
+      // The client's library is an eighth of all that a start loads.
+      const { kafkaSink } = await import("../audit/sink-kafka.ts");
       return kafkaSink({
         ...kafka,
         ...(kafkaCa !== undefined && { ca: readFileSync(kafkaCa, "utf8") }),

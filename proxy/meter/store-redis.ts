@@ -138,6 +138,8 @@ class RedisStore implements CounterStore {
   }
 
   async close(): Promise<void> {
+    // ioredis would wait two seconds for a connection that is closed already to close, and the program with it.
+    if (this.#closed) return;
     this.#closed = true;
     this.#setReady(false);
     clearTimeout(this.#nextProbe);

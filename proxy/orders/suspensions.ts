@@ -201,7 +201,8 @@ export class Suspensions {
 
   /** A name that was given in another form, with an accent by itself say, is that of the same user. */
   #of(kind: Measure["kind"], user: string): Measure | undefined {
-    return this.#known.get(kind, user) ?? this.#known.get(kind, personName(user) ?? user);
+    const name = personName(user) ?? user;
+    return this.#known.get(kind, user) ?? (name === user ? undefined : this.#known.get(kind, name));
   }
 
   async #order({ user: given, ...rest }: Omit<Measure, "order">): Promise<Reached> {

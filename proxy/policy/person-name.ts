@@ -6,6 +6,7 @@ const LONGEST_NAME = 128;
  * 15), with one space for all white space, and none around it. Undefined: no person can have this name.
  */
 export function personName(text: string): string | undefined {
+  if (PLAIN.test(text)) return text;
   // A user who could add a space, or write an accent in another form, would get a second budget and escape a
   // suspension. Invisible characters are refused because logs and consoles do not show them, or reorder the text around
   // them.
@@ -13,6 +14,9 @@ export function personName(text: string): string | undefined {
   const name = text.normalize("NFC").replace(/\s+/g, " ").trim();
   return name === "" || name.length > LONGEST_NAME ? undefined : name;
 }
+
+/** What most names are: it is looked at for each statement. */
+const PLAIN = /^[!-~]{1,128}$/;
 
 /**
  * Control and format characters, halves of a pair, unassigned ones; ends of lines; fillers and letters that show nothing

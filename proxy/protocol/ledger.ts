@@ -160,6 +160,11 @@ export class Ledger<R extends Request = Request> {
     return this.#runner === "proxy" && this.#intake === "pipeline";
   }
 
+  /** The open pipeline has run something of the client's: nothing in it stands alone any more. */
+  get isBegunByClient(): boolean {
+    return this.#runner === "client";
+  }
+
   /** Which of its statements the query at the head is being answered for. */
   get statementIndex(): number {
     return this.#statements;

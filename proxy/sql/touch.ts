@@ -17,6 +17,8 @@ import { forEachNamedRelation, someNamedRelation } from "./parse/named-relations
 import type { RawStatement } from "./parse/parse-text.ts";
 import { forEachObject } from "./parse/tree.ts";
 import { keepsValues } from "./rules/keeping-functions.ts";
+import { keysGiven } from "./rules/row-names.ts";
+import { tablesMade, unsureWrite } from "./rules/unsure-writes.ts";
 import type { Scope } from "./scope.ts";
 import { type IsTelling, runsTouchingCode } from "./touching-code.ts";
 import type { SessionTouch } from "./verdict.ts";
@@ -40,16 +42,28 @@ export function touchOf({ node }: RawStatement, isDefinition: boolean, scope: Sc
   });
   const inner = innerExecute(type, body);
   const isTold = (setting: string) => isTelling(setting, scope);
+  const keys = keysGiven(type, body, scope);
+  const unsure = unsureWrite(type, body, scope);
+  const makes = tablesMade(type, body);
+  const { catalog } = scope;
+  const hasMany = (name: string) => (catalog.relationsByName.get(name)?.length ?? 0) > 1;
   const runsCode =
     RUNS_CODE.has(type) || inner.runs !== undefined || runsTouchingCode(type, body, scope.catalog, isTold);
+  const remeansNames = remeans(type, body);
+  const moves = isTemporary || remeansNames || (runsCode && movesPath(type, body, catalog));
   return {
     session: isTemporary || runsCode || isDefinition || changesSession(type, body, isTold),
     // Only the server can say what a temporary relation is called.
     defines:
       (RUNS_CODE.has(type) && factsOf(type)?.family === "definition") || (isDefinition && !isTemporary),
     bareNames: [...bareNames],
-    ...(remeans(type, body) && { remeans: true }),
+    ...(remeansNames && { remeans: true }),
     ...(storesRows(type, body, scope) && { stores: true }),
+    ...(keys.length > 0 && { keys }),
+    ...(unsure && { unsure }),
+    ...(makes.length > 0 && { makes }),
+    ...(moves && { moves: true }),
+    ...([...bareNames].some(hasMany) && { isAmbiguous: true }),
     ...inner,
   };
 }
@@ -84,6 +98,12 @@ function remeans(type: string, body: Body): boolean {
     default:
       return factsOf(type)?.family === "definition" && !KEEPS_NAMES.has(type);
   }
+}
+
+/** Whether what a statement runs may change what names mean. A cursor or another statement may run anything. */
+function movesPath(type: string, body: Body, catalog: Catalog): boolean {
+  if (RUNS_CODE.has(type) || type === "ExecuteStmt" || type === "FetchStmt") return true;
+  return runsTouchingCode(type, body, catalog, (setting) => MEANING_SETTINGS.has(setting.toLowerCase()));
 }
 
 const MEANING_SETTINGS: ReadonlySet<string> = new Set(["search_path", "role", "session_authorization"]);

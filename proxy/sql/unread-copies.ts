@@ -8,8 +8,8 @@ import type { Copied } from "./rules/copied-values.ts";
 
 const NO_NUMBER = Number.POSITIVE_INFINITY;
 
-/** Undefined: it stores nothing that it reads. */
-export function copiesUnread(text: Buffer): Copied | undefined {
+/** Undefined: it stores nothing that it reads. `lost`: how many people's names a deleted row takes from others at most. */
+export function copiesUnread(text: Buffer, lost: number): Copied | undefined {
   const words = text
     .toString("latin1")
     .replace(LEADING, "")
@@ -19,7 +19,10 @@ export function copiesUnread(text: Buffer): Copied | undefined {
   if (!STORES.test(words)) return undefined;
   if (/;\s*\S/.test(words)) return { people: NO_NUMBER, isForGood: false };
   const word = /^\w+/.exec(words)?.[0].toLowerCase() ?? "";
-  return HARMLESS[word]?.test(words) === false ? OF_OWN_ROWS[word] : { people: NO_NUMBER, isForGood: false };
+  if (HARMLESS[word]?.test(words) !== false) return { people: NO_NUMBER, isForGood: false };
+  const people = { update: 1, delete: Math.max(1, lost) }[word];
+  // The row's own values may go where they are not protected, and it may be taken from its person.
+  return people === undefined ? undefined : { people, isForGood: false };
 }
 
 const LEADING = /^(?:[\s;(]|--[^\n]*\n|\/\*(?:[^*]|\*(?!\/))*\*\/)*/;
@@ -33,7 +36,8 @@ const KEEPS =
   /set_config|pg_notify|\blo_|lowrite|advisory|setval|nextval|setseed|_to_xml|ts_stat|ts_rewrite|pg_logical|pg_replication|pg_create|u&"/i;
 const KEEPS_FOR_GOOD = /advisory|setval|nextval|setseed|pg_logical|pg_replication|pg_create|u&"/i;
 
-const STORES = /\b(?:insert|update|delete|merge|into|create|refresh|execute|prepare|do|call|alter)\b/i;
+const STORES =
+  /\b(?:insert|update|delete|merge|truncate|into|create|refresh|execute|prepare|do|call|alter)\b/i;
 
 /** By the first word: what it must not have, to have nothing of other rows than its own. */
 const HARMLESS: Readonly<Record<string, RegExp>> = {
@@ -44,10 +48,4 @@ const HARMLESS: Readonly<Record<string, RegExp>> = {
   values: /\b(?:into|with)\b/i,
   create: /\b(?:select|execute|with|as)\b/i,
   alter: /\b(?:select|execute|using)\b/i,
-};
-
-/** The row's own values may go where they are not protected. */
-const OF_OWN_ROWS: Readonly<Record<string, Copied>> = {
-  update: { people: 1, isForGood: false },
-  delete: { people: 1, isForGood: false },
 };

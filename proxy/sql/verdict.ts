@@ -1,6 +1,7 @@
 import type { StatementFamily } from "../pg/statements.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Change } from "./emit/text-changes.ts";
+import type { UnsureWrite } from "./rules/unsure-writes.ts";
 import type { StageName } from "./stages.ts";
 
 /** What happens to one statement text (which may contain several statements) for one scope: pure data, cached. */
@@ -122,6 +123,16 @@ export interface SessionTouch {
   readonly remeans?: true;
   /** It stores rows of relations that it names. */
   readonly stores?: true;
+  /** What it takes from people if its names mean other relations than they seem to. */
+  readonly unsure?: UnsureWrite;
+  /** Tables that it makes: see `tablesMade`. */
+  readonly makes?: readonly string[];
+  /** It may change search_path or temporary relations, also by code that it runs. */
+  readonly moves?: true;
+  /** Several relations have one of its bare names. */
+  readonly isAmbiguous?: true;
+  /** Name spaces of rows in which it may give keys to others: see `keysGiven`. */
+  readonly keys?: readonly string[];
 }
 
 /**

@@ -14,7 +14,9 @@ import { someObject } from "./parse/tree.ts";
 import { isKnownCall } from "./reads-more.ts";
 import type { Copied } from "./rules/copied-values.ts";
 import { runsText } from "./rules/kept-by-calls.ts";
+import { mostLost } from "./rules/person-paths.ts";
 import type { PinnedConstant } from "./rules/pinned-people.ts";
+import { ANY_ROWS } from "./rules/row-names.ts";
 import type { Scope } from "./scope.ts";
 import { sightsOf } from "./sight.ts";
 import { relationNamed, survey, surveyParsed } from "./survey.ts";
@@ -62,12 +64,13 @@ export function uncounted(text: string, scope: Scope, parsed: Parsed): Verdict {
 
 /** The verdict on a text that was not analysed because of a lack of time or capacity, not because of its contents. */
 export function unanalysed(text: string, scope: Scope): Verdict {
-  return unreadWith({ kind: "pass", statements: survey(text, scope).map(unread) }, Buffer.from(text));
+  const statements = survey(text, scope).map(unread);
+  return unreadWith({ kind: "pass", statements }, Buffer.from(text), scope);
 }
 
 /** Any of its statements may store what any of its words says. */
-function unreadWith(verdict: Verdict, text: Buffer): Verdict {
-  const copied = copiesUnread(text);
+function unreadWith(verdict: Verdict, text: Buffer, { policy, catalog }: Scope): Verdict {
+  const copied = copiesUnread(text, mostLost(policy, catalog));
   return withCopies(
     verdict,
     verdict.statements.map(() => copied),
@@ -75,13 +78,16 @@ function unreadWith(verdict: Verdict, text: Buffer): Verdict {
 }
 
 /** For a text that this parser must not read: its bytes or strings mean something else to the server. */
-export function unreadable(text: Buffer): Verdict {
-  return unreadWith(UNREAD, text);
+export function unreadable(text: Buffer, scope: Scope): Verdict {
+  const verdict = unreadWith(UNREAD, text, scope);
+  unreadables.add(verdict);
+  return verdict;
 }
 
 /** Nothing is known about a text that does not parse here. */
 function unread(statement: Statement): Statement {
-  const touch = { session: true, defines: statement.effect?.kind === "definition", bareNames: [] };
+  const defines = statement.effect?.kind === "definition";
+  const touch = { session: true, defines, bareNames: [], keys: [ANY_ROWS] };
   return { ...statement, ...BY_SIZE, touch, unread: true, readsMore: true };
 }
 
@@ -373,16 +379,25 @@ export type Doubt = "none" | "rows" | "all";
 function inDoubt(statement: Statement, doubt: Doubt): Statement {
   const { kind, reads, metering, silent, touch, effect } = statement;
   const inner = effect?.kind === "declare" || effect?.kind === "prepare" ? effect.inner : undefined;
-  const behind = inner && { effect: { ...effect, inner: inDoubt(inner, doubt) } as Effect };
-  const shows = reads.length > 0 && metering === undefined && GIVES_ROWS.has(kind) && silent !== true;
-  const copies = doubt === "all" && touch?.stores === true;
-  const { row: _, ...rest } = statement;
+  const within = inner && { ...inner, ...(inner.touch === undefined && touch && { touch }) };
+  const behind = within && { effect: { ...effect, inner: inDoubt(within, doubt) } as Effect };
+  // A row of another relation may be made of many people's.
+  const isRead = reads.length > 0 && GIVES_ROWS.has(kind) && silent !== true;
+  const shows = isRead || metering !== undefined;
+  const copies = doubt === "all" ? copiesInDoubt(statement) : 0;
+  const { row: _, copiesOne, ...rest } = statement;
   return {
     ...rest,
     ...(shows && BY_SIZE),
-    ...(copies && { copies: Number.POSITIVE_INFINITY, uncounted: true as const }),
+    ...(copies > 0 ? { copies, uncounted: true as const } : copiesOne && { copiesOne }),
     ...behind,
   };
+}
+
+/** How many people each row shows that it may store, or take from its person, if its names mean other relations. */
+function copiesInDoubt({ touch, copies = 0 }: Statement): number {
+  if (touch?.stores === true) return Number.POSITIVE_INFINITY;
+  return touch?.unsure === undefined ? 0 : Math.max(copies, touch.unsure.people);
 }
 
 const GIVES_ROWS: ReadonlySet<string> = new Set(["read", "write", "copyOut"]);
@@ -402,3 +417,10 @@ export const UNREAD: Verdict = {
     }),
   ],
 };
+
+const unreadables = new WeakSet<Verdict>([UNREAD]);
+
+/** Whether it is for a text that this parser must not read, nor anybody who goes by what it says. */
+export function isUnreadable(verdict: Verdict): boolean {
+  return unreadables.has(verdict);
+}

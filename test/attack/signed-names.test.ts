@@ -168,11 +168,11 @@ test("no algorithm, no key and no header of the attacker's choice verifies anyth
 
 test("a claim that is signed and says too little, too much or nothing sure names nobody", async () => {
   const bad: readonly JWTPayload[] = [
-    { exp: seconds() },
+    { exp: seconds() - 60 },
     { exp: -1 },
     { exp: 1e308 },
     { exp: "9999999999" as unknown as number },
-    { nbf: seconds() + 30 },
+    { nbf: seconds() + 90 },
     { iss: "elsewhere" },
     ...[{}, ["anna"], true, "", " ", "anna\n", "a".repeat(200), "anna\u0000"].map((sub) => ({
       sub: sub as string,
@@ -195,7 +195,7 @@ test("a claim holds as long as its setting and its time, in a transaction and ou
   expect(await readerOf(client, READ)).toBe("nobody");
   await client.query("rollback to s");
   expect(await readerOf(client, READ)).toBe("anna");
-  now += 61_000;
+  now += 121_000;
   expect(await readerOf(client, READ)).toBe("nobody");
   await client.query("rollback");
   // By the startup packet, as whoever has the password would.

@@ -17,7 +17,7 @@ import {
 import { homedir, tmpdir } from "node:os";
 import { basename, join, posix } from "node:path";
 import { validate } from "dockerfile-utils";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { openFileLog } from "../../proxy/audit/file-log.ts";
 import { freePort } from "../../proxy/embedded/postgres.ts";
 import { deriveKeys } from "../../proxy/keys/secret.ts";
@@ -67,11 +67,27 @@ test("what is copied is in the build context", () => {
 /** Roots are changed by root alone. */
 const isRoot = process.getuid?.() === 0;
 
+let folder = "";
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "sluice-image-"));
+  // The program runs as another user, who must get there.
+  chmodSync(folder, 0o755);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+let made: Promise<ReadonlyMap<string, Chroot>> | undefined;
+
+/** The image of the program, of which there is one: to make it takes a minute. */
+async function program(): Promise<Chroot> {
+  made ??= build(stages, new Map());
+  return (await made).get("image") as Chroot;
+}
+
 test.runIf(isRoot)(
   "its steps make a program that serves as a user without rights, with a read-only root, and says that it is well",
   { timeout: 300_000 },
   async () => {
-    const chroot = (await build(stages, new Map(), imageFolder())).get("image") as Chroot;
+    const chroot = await program();
     const database = await freshDatabase("image");
     onTestFinished(() => database.drop());
     await supportSchema(database.uri);
@@ -116,11 +132,10 @@ test.runIf(isRoot)(
   "the image with DuckDB is made by its steps, and answers an officer who owns the copy of the log, without rights",
   { timeout: 300_000 },
   async () => {
-    const folder = imageFolder();
-    const base = (await build(stages, new Map(), folder)).get("image") as Chroot;
+    const base = await program();
     const text = readFileSync(join(ROOT, "deploy/duckdb/Dockerfile"), "utf8");
     const officers = readStages(text);
-    const built = await build(officers, new Map([[SLUICE, base]]), folder);
+    const built = await build(officers, new Map([[SLUICE, base]]));
     const chroot = built.get("image") as Chroot;
     const audit = await openFileLog({
       ...{ folder: chroot.outside("/audit"), key: deriveKeys(SECRET).audit, log: SILENT },
@@ -171,19 +186,10 @@ async function exitOf(child: ChildProcess): Promise<number> {
 /** As Docker sets it where an image does not. */
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-function imageFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), "sluice-image-"));
-  // The program runs as another user, who must get there.
-  chmodSync(folder, 0o755);
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
-
 /** Carries out all stages, with this machine's npm cache; a stage starts from one of `bases`, or from an empty root. */
 async function build(
   all: readonly Stage[],
   bases: ReadonlyMap<string, Chroot>,
-  folder: string,
 ): Promise<ReadonlyMap<string, Chroot>> {
   const built = new Map<string, Chroot>();
   for (const { image: base, name = "image", steps } of all) {

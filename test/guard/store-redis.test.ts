@@ -46,6 +46,15 @@ describe("counters in Redis", () => {
 
   storeContract(() => bench);
 
+  test("what is closed twice leaves no timer that holds the program", async () => {
+    const store = await openRedisStore(url);
+    await store.close();
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    onTestFinished(() => timers.mockRestore());
+    await store.close();
+    expect(timers).not.toHaveBeenCalled();
+  });
+
   test("ten proxies that read as one user at once release exactly the budget", async () => {
     const agent = account(people("1d", 500), rows("1d", 100_000));
     const proxies = await Promise.all(range(0, 10).map(() => openRedisStore(url)));

@@ -62,7 +62,7 @@ beforeAll(async () => {
   for (const name of NAMES) tokens.set(name, await sign(name, 3_600));
   FORGED.push(
     "agent1",
-    await sign("agent1", -5),
+    await sign("agent1", -300),
     await sign("agent1", 60, createSecretKey(Buffer.alloc(32, 8))),
   );
 });

@@ -3,7 +3,7 @@ import { personName } from "../../policy/person-name.ts";
 import type { PersonSource, Role } from "../../policy/policy.ts";
 import { commentsOf } from "../../sql/comments.ts";
 import type { Statement } from "../../sql/verdict.ts";
-import { UNREAD } from "../../sql/watched-text.ts";
+import { isUnreadable } from "../../sql/watched-text.ts";
 import { parameterStatus } from "../../wire/backend-messages.ts";
 import type { Outbox } from "../../wire/outbox.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
@@ -56,8 +56,9 @@ export class Naming {
     const { judging, established } = this.#parts;
     const { policy, account } = judging;
     const name = person && calledIn(policy, account, established.user, person.name);
+    if (person !== undefined && name !== undefined) return { ...person, name };
     if (person !== undefined && personName(person.name) === undefined) this.#tell();
-    return person === undefined || name === undefined ? undefined : { ...person, name };
+    return undefined;
   }
 
   /** Whether it is known who a claim names. False: it is being verified, and a `wake` comes. */
@@ -100,8 +101,8 @@ export class Naming {
     // Who is named may change within the text, also in one that cannot be read.
     const isUnread = by === "simple" && verdict.statements.some(({ unread }) => unread);
     if (isUnread || verdict.statements.slice(0, -1).some(mayRename)) return undefined;
-    const isScanned = verdict !== UNREAD && hasComment(peopleBehind);
-    const comments = isScanned ? commentsOf(text) : verdict === UNREAD ? undefined : NO_COMMENTS;
+    const isScanned = !isUnreadable(verdict) && hasComment(peopleBehind);
+    const comments = isScanned ? commentsOf(text) : isUnreadable(verdict) ? undefined : NO_COMMENTS;
     return saidBehind(peopleBehind, { settings: known.settings, comments });
   }
 }

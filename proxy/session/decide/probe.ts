@@ -32,6 +32,11 @@ export function pathProbe(): ProbeMessages {
   return probeOf("SHOW search_path");
 }
 
+/** Ends the open transaction. */
+export function rollBackMessages(): ProbeMessages {
+  return probeOf("ROLLBACK");
+}
+
 function probeOf(sql: string): ProbeMessages {
   return {
     parse: parseMessage(PROBE, Buffer.from(sql)),
@@ -42,6 +47,7 @@ function probeOf(sql: string): ProbeMessages {
   };
 }
 
+/** Messages of the extended protocol, in their order. */
 export interface ProbeMessages {
   readonly parse: Buffer;
   readonly bind: Buffer;

@@ -1,5 +1,5 @@
 import type { Statement } from "../../sql/verdict.ts";
-import { UNREAD } from "../../sql/watched-text.ts";
+import { isUnreadable } from "../../sql/watched-text.ts";
 import type { SessionParts } from "../context/parts.ts";
 import type { Judged } from "../statement/decision.ts";
 
@@ -12,7 +12,7 @@ export function recordedText(
   { verdicts, normalise }: Pick<SessionParts, "verdicts" | "normalise">,
 ): string {
   // Its strings end elsewhere for the server, and all such texts share one verdict.
-  if (verdict === UNREAD) return "";
+  if (isUnreadable(verdict)) return "";
   let known = normalised.get(verdict.statements);
   if (known === undefined) {
     known = verdicts.storedText(verdict.statements) ?? normalise(text, more);

@@ -7,7 +7,7 @@ import type { Fencing } from "../decide/fencing.ts";
 import type { Judging, Sight } from "../decide/judging.ts";
 import { Naming, type NamingParts, nobodyNamed, type Protocol } from "../decide/naming.ts";
 import { type ProbeMessages, probeMessages } from "../decide/probe.ts";
-import { anybody, touchesData } from "../decide/touching.ts";
+import { anybody, isForbidden, touchesData } from "../decide/touching.ts";
 import { type Person, settingsOf } from "../person/person.ts";
 import type { Judged } from "../statement/decision.ts";
 
@@ -79,19 +79,19 @@ export class Acting {
 
   /** Why the current text may not read or write: it names no one, or the person is suspended. */
   get refusal(): Refusal | undefined {
-    if (!this.#statements.some(touchesData)) return undefined;
     const { judging } = this.#parts;
-    if (judging.person === undefined && judging.account.unnamed === "refuse")
-      return nobodyNamed(judging.account);
-    return this.#suspended;
+    const isRefused = judging.person === undefined && judging.account.unnamed === "refuse";
+    if (isRefused && this.#statements.some(touchesData)) return nobodyNamed(judging.account);
+    return this.#statements.some(isForbidden) ? this.suspended : undefined;
   }
 
   /** Why no more rows of this statement may leave. */
   cutOff(shape: Statement): Refusal | undefined {
-    return touchesData(shape) ? this.#suspended : undefined;
+    return touchesData(shape) ? this.suspended : undefined;
   }
 
-  get #suspended(): Refusal | undefined {
+  /** Why the person is cut off for whom statements are judged; undefined: they are not. */
+  get suspended(): Refusal | undefined {
     const { judging, parts } = this.#parts;
     return judging.person === undefined ? undefined : parts.suspended?.(judging.person);
   }

@@ -226,6 +226,7 @@ export class GuardedBackend {
     }
     const status = decodeReadyForQuery(frame);
     ledger.ready(status);
+    this.#exchange.uncommitted.ready(status);
     this.#exchange.cancelled = undefined;
     if (status === "I") names.portals.clear(isHeld);
     if (reply.spoiled && status === "T") {

@@ -128,6 +128,7 @@ export class GuardedCompletion implements AnswerSteps<Frame, Ended> {
     if (reply.kind === "query" && reply.failed) return { kind: "unheard", type, reply };
     const run = runOf(this.#exchange, reply);
     if (!this.#writtenRows.settle(frame, run)) return "unsettled";
+    this.#exchange.uncommitted.ran(run.person, run.statement, run.shape);
     if (run.cut !== undefined) return { kind: "too late", type, reply, run, cut: run.cut };
     if (run.truncated) this.#endEarly(run, frame);
     else toClient.forward(frame);
@@ -151,6 +152,7 @@ export class GuardedCompletion implements AnswerSteps<Frame, Ended> {
     const reply = this.#running();
     if (reply.kind !== "execute") throw SessionEnd.outOfStep("PortalSuspended.");
     const run = runOf(this.#exchange, reply);
+    this.#exchange.uncommitted.ran(run.person, run.statement, run.shape);
     if (isHeldWrite(judging.role, run.shape)) run.cut ??= UNFINISHED;
     if (run.cut !== undefined) return { kind: "too late", type, reply, run, cut: run.cut };
     const isSliced = run.truncates && run.shape.kind === "read";

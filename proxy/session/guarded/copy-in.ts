@@ -28,7 +28,7 @@ export class CopyIn {
         return true;
       case Frontend.CopyDone:
       case Frontend.CopyFail:
-        if (this.#exchange.ledger.intake === "copyIn") this.#end(frame);
+        if (this.#exchange.ledger.intake === "copyIn") this.#end(this.#isSuspended(frame) ? FAILED : frame);
         return true;
       case Frontend.Terminate:
         this.#end(copyFailMessage("the client has ended the session"));
@@ -47,6 +47,16 @@ export class CopyIn {
     }
   }
 
+  /** It would be committed, and its reader has been suspended since it began: it is made to fail. */
+  #isSuspended({ type }: Frame): boolean {
+    const { acting, ledger } = this.#exchange;
+    const { head } = ledger;
+    const refusal = type === Frontend.CopyDone ? acting?.suspended : undefined;
+    if (refusal === undefined || (head?.kind !== "query" && head?.kind !== "execute")) return false;
+    ledger.replaceHead({ ...head, refusal });
+    return true;
+  }
+
   #end(message: Buffer | Frame): void {
     const { ledger, judging } = this.#exchange;
     this.#exchange.leg.endCopy(message);
@@ -62,6 +72,9 @@ export class CopyIn {
     }
   }
 }
+
+/** In the server's log; the client gets other words. */
+const FAILED = copyFailMessage("the person who reads is suspended");
 
 function hex(type: number): string {
   return type.toString(16).toUpperCase().padStart(2, "0");

@@ -85,6 +85,12 @@ export class Exchange extends SessionState<Reply> {
     this.leg.flush();
   }
 
+  /** A message depends on answers that are still to come. */
+  wait(): "unsettled" {
+    this.flush();
+    return "unsettled";
+  }
+
   /** A message was sent, by `sendPlain`, whose answer is wanted at once. */
   flushAfter(): void {
     this.ledger.needsFlush();
@@ -101,8 +107,9 @@ export class Exchange extends SessionState<Reply> {
     cancelBehind(barrier, this.established, this.parts.log, this.wake);
   }
 
-  /** A statement was sent that will have this effect. */
-  foresee(statement: Statement): void {
+  /** A statement is sent that will have this effect; `shape`: what it runs by whatever name. */
+  foresee(statement: Statement, shape = statement): void {
+    this.uncommitted.sent(this.judging.person, statement, shape);
     this.judging.path.sent(statement.effect, this.ledger.pipeline);
     this.acting?.sent();
     if (!READS.has(statement.kind) || statement.acts === true) this.pipelineWrites = true;

@@ -11,6 +11,7 @@ import { rowsToAsk } from "./extended-rewrite.ts";
 import type { Refusing } from "./forced-errors.ts";
 import type { Foresight } from "./in-flight-names.ts";
 import { canBeCut } from "./results.ts";
+import { refuseCommit } from "./rolling-back.ts";
 import { isHeldWrite, mayWrite } from "./written-rows.ts";
 
 interface ExecuteInput {
@@ -69,6 +70,9 @@ export class GuardedExecute implements RequestSteps<Frame, ExecuteInput, Execute
     if (outlived === "unsettled") return outlived;
     const { judged, statement } = portal;
     if (outlived !== undefined) return new Refused(outlived, judged);
+    const uncommitted = this.#exchange.uncommitted.refusalOf(statement === undefined ? [] : [statement]);
+    if (uncommitted === "unsettled") return this.#exchange.wait();
+    if (uncommitted !== undefined) return new Refused(uncommitted, judged, "rolls back");
     const source = statement && this.#foresight.source(statement, portal.counts, name);
     if (source === "unsettled") return source;
     if (source !== undefined && isRefusal(source)) return new Refused(source, judged);
@@ -96,12 +100,13 @@ export class GuardedExecute implements RequestSteps<Frame, ExecuteInput, Execute
     this.#send(decided, reserved);
     this.#describing.hold(portal, source);
     if (statement === undefined) return;
-    this.#exchange.foresee(statement);
+    this.#exchange.foresee(statement, source?.shape);
     if (statement.effect?.kind === "copyIn") this.#exchange.ledger.barrier.raise("closed");
   }
 
-  refuse(frame: Frame, { refusal }: Refused): void {
-    this.#refusing.execute(decodeExecute(frame).portal, refusal);
+  refuse(frame: Frame, { refusal, judged, rollsBack }: Refused): void {
+    if (rollsBack && judged !== undefined) refuseCommit(this.#exchange, judged, refusal, "extended");
+    else this.#refusing.execute(decodeExecute(frame).portal, refusal);
   }
 
   #send({ frame, name, maxRows, source }: ExecuteDecision, { pinned, repeat }: Reserved): void {

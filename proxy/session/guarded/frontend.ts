@@ -15,6 +15,7 @@ import { Refusing } from "./forced-errors.ts";
 import { Foresight } from "./in-flight-names.ts";
 import { GuardedParse } from "./parse.ts";
 import { GuardedQuery } from "./query.ts";
+import { refuseCommitAtSync } from "./rolling-back.ts";
 
 /**
  * The client's messages on their way to the server of a guarded session: judged, rewritten or refused, and
@@ -161,6 +162,13 @@ export class GuardedFrontend {
 
   #sync(frame: Frame): boolean {
     decodeEmpty(frame, "Sync");
+    const refusal = this.#exchange.uncommitted.refusalOfSync;
+    if (refusal !== undefined) {
+      const scope = this.#exchange.judging.scope();
+      if (refusal === "unsettled") this.#exchange.wait();
+      if (refusal === "unsettled" || scope === undefined) return false;
+      refuseCommitAtSync(this.#exchange, scope, refusal);
+    }
     this.#exchange.sendSync();
     return true;
   }

@@ -16,6 +16,7 @@ import { unroll } from "./extended-rewrite.ts";
 import type { Refusing } from "./forced-errors.ts";
 import type { Foresight } from "./in-flight-names.ts";
 import { canBeCut } from "./results.ts";
+import { refuseCommit } from "./rolling-back.ts";
 import { isHeldWrite, mayWrite } from "./written-rows.ts";
 
 interface QueryInput {
@@ -65,6 +66,10 @@ export class GuardedQuery implements RequestSteps<Frame, QueryInput, QueryDecisi
     if (judged === undefined || !this.#exchange.leg.admits(frame)) return "unsettled";
     const { verdict } = judged;
     if (verdict.kind === "refuse") return new Refused(verdict.refusal, judged);
+    const { uncommitted: open } = this.#exchange;
+    const uncommitted = open.refusalOf(verdict.statements) ?? open.refusalOfSync;
+    if (uncommitted === "unsettled") return this.#exchange.wait();
+    if (uncommitted !== undefined) return new Refused(uncommitted, judged, "rolls back");
     const crowded = verdict.statements.some(givesName) ? refuseMoreNames(this.#exchange.names) : undefined;
     if (crowded !== undefined) return new Refused(crowded, judged);
     const sources = this.#foresight.sources(judged);
@@ -106,7 +111,10 @@ export class GuardedQuery implements RequestSteps<Frame, QueryInput, QueryDecisi
       return;
     }
     const { role, path } = exchange.judging;
-    for (const { effect } of verdict.statements) path.sent(effect, exchange.ledger.pipeline);
+    for (const [i, statement] of verdict.statements.entries()) {
+      path.sent(statement.effect, exchange.ledger.pipeline);
+      exchange.uncommitted.sent(exchange.judging.person, statement, sources[i]?.shape ?? statement);
+    }
     exchange.acting?.sent();
     const message = verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame;
     exchange.sendQuery(message, judged, undefined, pinned, repeat);
@@ -115,8 +123,9 @@ export class GuardedQuery implements RequestSteps<Frame, QueryInput, QueryDecisi
       exchange.ledger.barrier.raise("closed");
   }
 
-  refuse(_frame: Frame, { refusal, judged }: Refused): void {
-    this.#refusing.query(judged, refusal);
+  refuse(_frame: Frame, { refusal, judged, rollsBack }: Refused): void {
+    if (rollsBack && judged !== undefined) refuseCommit(this.#exchange, judged, refusal, "simple");
+    else this.#refusing.query(judged, refusal);
   }
 
   /** Undefined where to ask it again costs no less. */

@@ -8,6 +8,7 @@ import { Fencing } from "../decide/fencing.ts";
 import type { Judging } from "../decide/judging.ts";
 import type { Trace } from "../record/audit-recorder.ts";
 import { type Named, noNames } from "../statement/prepared.ts";
+import { Uncommitted } from "./uncommitted.ts";
 
 /** What the two directions of a session whose statements are judged know of each other. */
 export class SessionState<R extends Request> {
@@ -22,6 +23,7 @@ export class SessionState<R extends Request> {
   readonly ledger = new Ledger<R>();
   readonly names: Named = noNames();
   readonly fencing: Fencing;
+  readonly uncommitted: Uncommitted;
   /** The client has said that it ends the session. */
   terminated = false;
   /** The server has announced the end of the session. */
@@ -41,6 +43,7 @@ export class SessionState<R extends Request> {
     this.trace = trace;
     this.leg = leg;
     this.wake = wake;
+    this.uncommitted = new Uncommitted(parts.suspended, this.ledger);
     this.fencing = new Fencing(established, parts, judging);
   }
 }

@@ -70,10 +70,13 @@ export class Refused {
   readonly refusal: Refusal;
   /** Undefined where no text was judged, such as for a name that does not exist. */
   readonly judged: Judged | undefined;
+  /** The open transaction is rolled back as well. */
+  readonly rollsBack: boolean;
 
-  constructor(refusal: Refusal, judged: Judged | undefined) {
+  constructor(refusal: Refusal, judged: Judged | undefined, also?: "rolls back") {
     this.refusal = refusal;
     this.judged = judged;
+    this.rollsBack = also === "rolls back";
   }
 }
 

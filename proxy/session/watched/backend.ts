@@ -148,7 +148,7 @@ export class WatchedBackend {
 
   /** What a function has returned: one value, or the first piece of one. */
   #returned(frame: FrameReader): boolean {
-    const { ledger, toClient } = this.#state;
+    const { ledger, toClient, uncommitted } = this.#state;
     const run = this.#run.get();
     if (run === undefined) ledger.expect(frame.type);
     else if (!this.#rows.row(frame, run)) return false;
@@ -156,7 +156,10 @@ export class WatchedBackend {
     // The call has come to its end: there is nothing to be cancelled any more.
     else if (run.cut !== undefined) toClient.send(errorResponse(run.cut));
     this.#state.passesLong = run?.cut === undefined;
-    if (run !== undefined) this.#record.ended(run);
+    if (run !== undefined) {
+      uncommitted.ran(run.person, run.statement, run.shape);
+      this.#record.ended(run);
+    }
     this.#run.end();
     ledger.answered(frame.type);
     return true;
@@ -226,12 +229,14 @@ export class WatchedBackend {
   }
 
   #ready(frame: Frame): void {
-    const { ledger, names, certainty, parts, toClient } = this.#state;
+    const { ledger, names, certainty, uncommitted, parts, toClient } = this.#state;
     const status = decodeReadyForQuery(frame);
     const request = ledger.ready(status);
     this.#run.end();
     certainty.ready(status, ledger.isSettled);
+    uncommitted.ready(status);
     if (status === "I") {
+      if (ledger.isSettled) this.#state.transactionEnded();
       names.portals.clear(isHeld);
       if (this.#state.defined) parts.catalog.changed();
     }

@@ -13,7 +13,7 @@ import type { Established } from "../context/established.ts";
 import type { SessionParts } from "../context/parts.ts";
 import type { Judging } from "../decide/judging.ts";
 import { nobodyNamed } from "../decide/naming.ts";
-import { touchesData } from "../decide/touching.ts";
+import { isForbidden } from "../decide/touching.ts";
 import type { Person } from "../person/person.ts";
 import { Advance } from "./advance.ts";
 import { ofPaidRow } from "./rows-before.ts";
@@ -92,8 +92,7 @@ export class Readers {
   refusal(reader: Reader, shapes: readonly Statement[]): Refusal | undefined {
     const showsPeople = ({ metering, copies }: Statement) => metering !== undefined || copies !== undefined;
     if (shapes.some(showsPeople)) return this.stopped(reader);
-    const isConcerned = (shape: Statement) => touchesData(shape) || shape.kind === "definition";
-    return shapes.some(isConcerned) ? this.suspended(reader) : undefined;
+    return shapes.some(isForbidden) ? this.suspended(reader) : undefined;
   }
 
   /** Whether a budget that is used up stops them, and does not only tell of it. */
@@ -135,9 +134,9 @@ export class Readers {
     return sharedOf(this.#parts).rows.has(`${key}\0${row}`) ? ofPaidRow(statement) : statement;
   }
 
-  /** They have been shown a row, and its person is charged to them. */
-  showed({ key }: Reader, row: string): void {
-    sharedOf(this.#parts).rows.set(`${key}\0${row}`, true);
+  /** They have been shown a row, and its person is charged to them: it is free for as long as the person is counted. */
+  showed({ key, account }: Reader, row: string): void {
+    sharedOf(this.#parts).rows.set(`${key}\0${row}`, true, { ttl: shownFor(account.windows) });
   }
 
   #make({ role, person: named }: Standing): Reader {
@@ -200,11 +199,19 @@ function sharedOf(parts: SessionParts): Shared {
       alerts: new BudgetAlerts(),
       advances: new LRUCache({ max: ADVANCES }),
       // Each look at the clock takes longer than all the rest.
-      rows: new LRUCache({ max: ROWS, ttl: DAY, ttlResolution: 60_000 }),
+      rows: new LRUCache({ max: ROWS, ttl: DAY, ttlResolution: 1_000 }),
     };
     shared.set(parts, known);
   }
   return known;
+}
+
+/** Until the first window of people has passed, in milliseconds. */
+function shownFor(windows: readonly BudgetWindow[]): number {
+  return windows.reduce(
+    (least, { what, seconds }) => (what === "people" ? Math.min(least, seconds * 1000) : least),
+    DAY,
+  );
 }
 
 const MOST_AHEAD = 1_000;

@@ -50,6 +50,7 @@ export class WatchedCompletion implements AnswerSteps<Frame, Ended> {
     const run = isRunning(request) ? this.#run.get() : undefined;
     if (run !== undefined && ENDS.has(type) && !this.#mayStay(run, frame)) return "unsettled";
     this.#run.end();
+    if (run !== undefined) this.#state.uncommitted.ran(run.person, run.statement, run.shape);
     if (run !== undefined && type === Backend.CommandComplete && run.statement.kind !== "read")
       run.written = this.#record.writes(run) ? rowsWritten(frame) : undefined;
     if (run?.cut !== undefined) return { type, request, run };

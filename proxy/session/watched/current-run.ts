@@ -1,7 +1,7 @@
 import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import { SessionEnd } from "../context/parts.ts";
-import type { Judged } from "../statement/decision.ts";
+import { COMMITTING, commitIn } from "../judged/committing.ts";
 import { hasSource } from "../statement/described.ts";
 import { asAnswered, isSource, sourceOf } from "../statement/prepared.ts";
 import { Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
@@ -61,7 +61,7 @@ export class CurrentRun {
       return this.#begun(new Run(head.judged, statement, statement, NO_ROWS, head.at), reader);
     }
     if (head.kind !== "sync" || head.hidden === true || this.#last === undefined) return undefined;
-    const judged: Judged = { ...COMMIT, scope: this.#last.scope };
+    const judged = commitIn(this.#last.scope);
     return this.#begun(new Run(judged, COMMITTING, COMMITTING, NO_ROWS, head.at), reader);
   }
 
@@ -152,8 +152,3 @@ function ofAnotherReader(statement: Statement): Statement {
 }
 
 const NO_ROWS = { rows: 0, bytes: 0 } as const;
-const COMMITTING: Statement = { ...UNKNOWN_STATEMENT, command: "COMMIT", kind: "transaction" };
-const COMMIT = {
-  text: Buffer.from("COMMIT"),
-  verdict: { kind: "pass", statements: [COMMITTING] },
-} as const;

@@ -13,6 +13,7 @@ import type { Reader } from "./charged-readers.ts";
 import { hold, isHeld, keptForGood } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Renewal } from "./renewal.ts";
+import { refuseCommit } from "./rolling-back.ts";
 import { rowOf } from "./rows-before.ts";
 import type { WatchedState } from "./watched-state.ts";
 
@@ -74,8 +75,11 @@ export class WatchedExecute implements RequestSteps<Frame, ExecuteInput, Execute
     return { frame, at, name, portal, judged, shape: due };
   }
 
-  reserve({ judged, shape }: ExecuteDecision): Outcome<Reader> {
+  reserve({ judged, shape, portal }: ExecuteDecision): Outcome<Reader> {
     const reader = this.#readerOf(judged);
+    const uncommitted = this.#state.uncommittable(portal?.statement ? [portal.statement] : [], "extended");
+    if (uncommitted === "unsettled") return this.#state.wait();
+    if (uncommitted !== undefined) return new Refused(uncommitted, judged, "rolls back");
     const refusal =
       shape && (this.#state.readers.refusal(reader, [shape]) ?? keptForGood(this.#state, reader, [shape]));
     return refusal === undefined ? reader : new Refused(refusal, judged);
@@ -83,7 +87,7 @@ export class WatchedExecute implements RequestSteps<Frame, ExecuteInput, Execute
 
   forward({ frame, at, name, portal, judged, shape }: ExecuteDecision, reader: Reader): void {
     const statement = portal === undefined ? judged.verdict.statements[0] : portal.statement;
-    if (statement !== undefined) this.#state.foresee([statement]);
+    if (statement !== undefined) this.#state.foresee([statement], reader, [shape ?? statement]);
     this.#state.send(frame, {
       ...{ kind: "execute", at, portal: name, reader },
       ...(portal === undefined && { judged }),
@@ -92,10 +96,14 @@ export class WatchedExecute implements RequestSteps<Frame, ExecuteInput, Execute
     if (shape !== undefined && isHeld(this.#state, reader, [shape])) hold(this.#state);
   }
 
-  refuse(frame: Frame, { refusal, judged }: Refused): void {
+  refuse(frame: Frame, { refusal, judged, rollsBack }: Refused): void {
     const at = performance.now();
     const { portal } = decodeExecute(frame);
     const reader = this.#readerOf(judged);
+    if (rollsBack && judged !== undefined) {
+      refuseCommit(this.#state, { judged, reader, refusal });
+      return;
+    }
     this.#state.send(poisonedExecute, { kind: "execute", at, portal, reader, refusal });
   }
 

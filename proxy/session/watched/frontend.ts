@@ -1,9 +1,11 @@
 import { type Frame, MalformedMessage, ProtocolViolation } from "../../wire/frames.ts";
-import { decodeClose, decodeDescribe, decodeEmpty } from "../../wire/frontend-messages.ts";
+import { copyFailMessage, decodeClose, decodeDescribe, decodeEmpty } from "../../wire/frontend-messages.ts";
 import { Frontend } from "../../wire/messages.ts";
 import { poisonedExecute, poisonedQuery } from "../../wire/poison.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { Naming } from "../decide/naming.ts";
+import { PROBE } from "../decide/probe.ts";
+import { commitIn } from "../judged/committing.ts";
 import { endCopy, mayBelongToCopy, PASSES_ANYWAY, waitsForCopy } from "../relay/during-copy.ts";
 import { request } from "../relay/lifecycle.ts";
 import { WatchedBind } from "./bind.ts";
@@ -110,11 +112,13 @@ export class WatchedFrontend {
         this.#state.send(frame, { kind: "describe", at, of: decodeDescribe(frame) });
         return true;
       case Frontend.Sync:
-        this.#state.send(frame, { kind: "sync", at });
-        return true;
+        return this.#sync(frame, at);
       case Frontend.FunctionCall:
         return request(this.#functionCall, frame);
       case Frontend.CopyDone:
+        if (this.#isSuspendedCopy()) endCopy(copyFailMessage(SUSPENDED), ledger, leg);
+        else endCopy(frame, ledger, leg);
+        return true;
       case Frontend.CopyFail:
         endCopy(frame, ledger, leg);
         return true;
@@ -131,6 +135,30 @@ export class WatchedFrontend {
     return true;
   }
 
+  #sync(frame: Frame, at: number): boolean {
+    const refusal = this.#state.uncommitted.refusalOfSync;
+    const scope = refusal && this.#state.judging.scope();
+    if (refusal === "unsettled") this.#state.wait();
+    if (refusal !== undefined && (refusal === "unsettled" || scope === undefined)) return false;
+    if (refusal !== undefined && scope !== undefined) {
+      const reader = this.#state.readers.of(undefined);
+      const commit = { portal: PROBE, judged: commitIn(scope), reader, refusal };
+      this.#state.send(poisonedExecute, { kind: "execute", at, ...commit });
+    }
+    this.#state.send(frame, { kind: "sync", at });
+    return true;
+  }
+
+  /** A COPY is read whose reader may not have it committed: it is made to fail. */
+  #isSuspendedCopy(): boolean {
+    const { ledger, readers } = this.#state;
+    const { head } = ledger;
+    if (ledger.intake !== "copyIn" || (head?.kind !== "query" && head?.kind !== "execute")) return false;
+    const refusal = readers.suspended(head.reader);
+    if (refusal !== undefined) ledger.replaceHead({ ...head, refusal });
+    return refusal !== undefined;
+  }
+
   #close(frame: Frame, at: number): void {
     const { target, name } = decodeClose(frame);
     const { names, ledger } = this.#state;
@@ -142,6 +170,9 @@ export class WatchedFrontend {
     });
   }
 }
+
+/** The server's log has it, and the client other words. */
+const SUSPENDED = "the person who reads is suspended";
 
 /** By type: 1 for those that a client may send once it is logged in. */
 const SPOKEN = new Uint8Array(256);

@@ -51,7 +51,7 @@ export class WatchedFunctionCall implements RequestSteps<Frame, CallDecision, Ca
   }
 
   forward({ frame, at, judged }: CallDecision, reader: Reader): void {
-    this.#state.foresee(judged.verdict.statements);
+    this.#state.foresee(judged.verdict.statements, reader, judged.verdict.statements);
     this.#state.send(frame, { kind: "functionCall", at, called: { reader, judged } });
   }
 

@@ -1,13 +1,13 @@
 import type { Scope } from "../../sql/scope.ts";
 import { unnamedCode } from "../../sql/unnamed-code.ts";
-import type { Statement } from "../../sql/verdict.ts";
+import type { SessionTouch, Statement } from "../../sql/verdict.ts";
 import { countingScope, type Doubt, doubted, unreadable } from "../../sql/watched-text.ts";
 import { typesDeclaredIn } from "../../wire/frontend-messages.ts";
 import type { Surroundings } from "../decide/certainty.ts";
 import type { Naming, Protocol } from "../decide/naming.ts";
 import { type ProbeMessages, probeMessages } from "../decide/probe.ts";
 import { isReadable } from "../decide/readable.ts";
-import { touchesData } from "../decide/touching.ts";
+import { isForbidden, touchesData } from "../decide/touching.ts";
 import { settingsOf } from "../person/person.ts";
 import type { Judged, Kept } from "../statement/decision.ts";
 import type { Prepared } from "../statement/prepared.ts";
@@ -39,7 +39,7 @@ export class Judgement {
     const { judging } = this.#state;
     const scope = judging.observes ? countingScope(inForce) : inForce;
     if (!isReadable(text, this.#state.established.parameters))
-      return { text, scope, verdict: unreadable(text) };
+      return { text, scope, verdict: unreadable(text, scope) };
     const found = judging.judge(text, scope);
     if (found === undefined) return undefined;
     const { statements } = found.verdict;
@@ -50,7 +50,7 @@ export class Judgement {
     const strict = judging.observes ? judging.judge(text, this.#strictScope(inForce, reader)) : undefined;
     if (judging.observes && strict === undefined) return undefined;
     const would = strict && { verdict: strict.verdict, role: reader.role.name };
-    if (!isText) return { text, scope, verdict: unreadable(text), would };
+    if (!isText) return { text, scope, verdict: unreadable(text, scope), would };
     const judged = { ...found, would };
     const own = this.#scopeOf(scope, reader);
     if (own === scope) return this.#settled(judged);
@@ -142,12 +142,15 @@ export class Judgement {
   }
 
   /**
-   * Who is named goes on record, and may be suspended. A definition runs by whoever is known: some do not run in a pipeline,
-   * which a question before its Execute would begin.
+   * Who is named goes on record, and may be suspended. Some statements do not run in a pipeline (VACUUM, CREATE INDEX CONCURRENTLY), which a
+   * question right before them would begin: they run for whoever is known.
    */
   #concernsReader(statements: readonly Statement[]): boolean {
-    const isNamed = this.#state.judging.account.peopleBehind !== undefined;
-    return isNamed && statements.some((each) => touchesData(each) && each.kind !== "definition");
+    if (this.#state.judging.account.peopleBehind === undefined) return false;
+    const { intake, transaction, isBegunByClient } = this.#state.ledger;
+    const isFirst = intake === "pipeline" && transaction === "I" && !isBegunByClient;
+    const mayStandAlone = (each: Statement) => each.kind === "definition" || !touchesData(each);
+    return statements.some((each) => isForbidden(each) && !(isFirst && mayStandAlone(each)));
   }
 
   /** Whether a column must not be added: a name may mean a temporary relation, or what the catalog does not know yet. */
@@ -164,12 +167,28 @@ export class Judgement {
   #doubts(statements: readonly Statement[]): readonly Doubt[] | undefined {
     const { remeant, certainty } = this.#state;
     const { temporary = NO_NAMES, temporaryViews = NO_NAMES } = certainty.known ?? {};
-    if (!remeant && temporary.size === 0 && statements.length <= 1) return undefined;
+    const { madeTables } = this.#state;
+    const made = new Set([
+      ...madeTables,
+      ...temporary,
+      ...statements.flatMap(({ touch }) => touch?.makes ?? []),
+    ]);
+    const isUnknown = (touch: SessionTouch | undefined) =>
+      touch?.unsure?.unknown.some((name) => !made.has(name)) === true;
+    const isPlain = !remeant && temporary.size === 0 && statements.length <= 1;
+    if (isPlain && !statements.some(({ touch }) => isUnknown(touch))) return undefined;
     let after = remeant;
-    return statements.map(({ touch }) => {
+    let hasMoved = false;
+    let isBack = false;
+    return statements.map(({ touch, effect }) => {
       const isIn = (names: ReadonlySet<string>) => touch?.bareNames.some((name) => names.has(name)) === true;
-      const doubt: Doubt = after || isIn(temporaryViews) ? "all" : isIn(temporary) ? "rows" : "none";
+      const isMoved = (hasMoved && touch?.isAmbiguous === true) || (isBack && touch?.bareNames.length !== 0);
+      const isAnother = after || isMoved || isUnknown(touch);
+      const doubt: Doubt = isAnother || isIn(temporaryViews) ? "all" : isIn(temporary) ? "rows" : "none";
       after ||= touch?.remeans === true;
+      hasMoved ||= touch?.moves === true;
+      const goesBack = effect?.kind === "transaction" && (effect.ends || touch?.session === true);
+      isBack ||= goesBack && (hasMoved || this.#state.hasMoved);
       return doubt;
     });
   }
@@ -182,6 +201,7 @@ export class Judgement {
     if (look === undefined) return true;
     this.#state.defined = false;
     this.#state.remeant = false;
+    this.#state.madeTables.clear();
     this.#looking = look;
     void look.then(() => {
       this.#looking = undefined;

@@ -10,6 +10,7 @@ import type { Reader } from "./charged-readers.ts";
 import { isHeld, keptForGood, NOT_BY_ITSELF, sendUncommitted } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Renewal } from "./renewal.ts";
+import { refuseCommit } from "./rolling-back.ts";
 import { rowInText } from "./rows-before.ts";
 import type { WatchedState } from "./watched-state.ts";
 
@@ -69,6 +70,9 @@ export class WatchedQuery implements RequestSteps<Frame, QueryInput, QueryDecisi
 
   reserve({ judged, shapes }: QueryDecision): Outcome<Reader> {
     const reader = this.#readerOf(judged);
+    const uncommitted = this.#state.uncommittable(judged.verdict.statements, "simple");
+    if (uncommitted === "unsettled") return this.#state.wait();
+    if (uncommitted !== undefined) return new Refused(uncommitted, judged, "rolls back");
     const refusal = this.#state.readers.refusal(reader, shapes);
     if (refusal !== undefined) return new Refused(refusal, judged);
     const kept = keptForGood(this.#state, reader, shapes);
@@ -80,7 +84,7 @@ export class WatchedQuery implements RequestSteps<Frame, QueryInput, QueryDecisi
 
   forward({ frame, at, judged, shapes }: QueryDecision, reader: Reader): void {
     const { verdict } = judged;
-    this.#state.foresee(verdict.statements);
+    this.#state.foresee(verdict.statements, reader, shapes);
     if (isHeld(this.#state, reader, shapes)) {
       sendUncommitted(this.#state, judged, reader, at);
       return;
@@ -91,9 +95,13 @@ export class WatchedQuery implements RequestSteps<Frame, QueryInput, QueryDecisi
       this.#state.ledger.barrier.raise("closed");
   }
 
-  refuse(_frame: Frame, { refusal, judged }: Refused): void {
+  refuse(_frame: Frame, { refusal, judged, rollsBack }: Refused): void {
     if (judged === undefined) throw new Error("a text was refused that nobody had judged");
     const reader = this.#readerOf(judged);
+    if (rollsBack) {
+      refuseCommit(this.#state, { judged, reader, refusal, ofQuery: true });
+      return;
+    }
     this.#state.send(poisonedQuery, { kind: "query", at: performance.now(), judged, reader, refusal });
   }
 

@@ -189,8 +189,8 @@ export class ShownRows {
 
   /** The row that it names is paid for. */
   #note({ row, shape }: Run): void {
-    if (row !== undefined && shape.kind === "read" && this.#reader !== undefined)
-      this.#state.readers.showed(this.#reader, row);
+    if (row === undefined || shape.kind !== "read" || this.#reader === undefined) return;
+    if (!this.#state.keysGiven.mayHave(row)) this.#state.readers.showed(this.#reader, row);
   }
 
   #forward(frame: FrameReader): void {

@@ -3,20 +3,31 @@ import { withoutColumns } from "../../sql/watched-text.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { syncMessage } from "../../wire/frontend-messages.ts";
 import { nameKey } from "../../wire/messages.ts";
+import type { Refusal } from "../../wire/refusal.ts";
 import { Certainty } from "../decide/certainty.ts";
+import type { Protocol } from "../decide/naming.ts";
 import { SessionState } from "../judged/session-state.ts";
 import type { Judged } from "../statement/decision.ts";
 import { hasSource } from "../statement/described.ts";
 import { isSource, type Lookup, sourceOf } from "../statement/prepared.ts";
-import { Readers } from "./charged-readers.ts";
+import { type Reader, Readers } from "./charged-readers.ts";
+import { KeysGiven } from "./rows-before.ts";
 import type { WatchedRequest } from "./watched-requests.ts";
+
+/** As deep as `sourceOf` looks. */
+const DEEPEST = 8;
 
 /** What the two directions of a watched session know of each other. */
 export class WatchedState extends SessionState<WatchedRequest> {
   readonly certainty = new Certainty(this.ledger, this.judging);
   readonly readers: Readers;
+  readonly keysGiven = new KeysGiven();
   /** Relations were defined, and the catalog has not been looked at since. */
   defined = false;
+  /** Names may mean other relations once the open transaction has ended, or is rolled back to a savepoint. */
+  hasMoved = false;
+  /** Tables among them, as statements name them. */
+  readonly madeTables = new Set<string>();
   /** Some of them may have given a name another meaning. */
   remeant = false;
   /** The pieces that follow of a long message that is no row are the client's as well. */
@@ -42,15 +53,42 @@ export class WatchedState extends SessionState<WatchedRequest> {
     this.leg.pass(message);
   }
 
-  /** Statements were sent that will have these effects. */
-  foresee(statements: readonly Statement[]): void {
+  /** Statements are sent that will have these effects; `shapes`: what they run by whatever name. */
+  foresee(statements: readonly Statement[], { person }: Reader, shapes: readonly Statement[]): void {
+    for (const [i, statement] of statements.entries())
+      this.uncommitted.sent(person, statement, shapes[i] ?? statement);
     this.certainty.sent(statements);
+    this.keysGiven.sent(statements);
     if (statements.some(({ effect }) => this.#fetchesTouching(effect))) this.certainty.doubt();
     for (const { touch } of statements) {
+      this.hasMoved ||= touch?.moves === true;
+      for (const made of touch?.makes ?? []) this.madeTables.add(made);
       if (touch?.defines !== true) continue;
       this.defined = true;
       this.remeant ||= touch.remeans === true;
     }
+  }
+
+  /** Why a text may not run that would commit what a suspended person wrote: by itself, by EXECUTE, or at the end of a pipeline. */
+  uncommittable(statements: readonly Statement[], by: Protocol): Refusal | "unsettled" | undefined {
+    const { uncommitted } = this;
+    const refusal = uncommitted.refusalOf(statements.map((each) => this.#executed(each)));
+    return refusal ?? (by === "simple" ? uncommitted.refusalOfSync : undefined);
+  }
+
+  /** What Parse has prepared may be a COMMIT, and SQL's EXECUTE runs that too. */
+  #executed(statement: Statement, depth = 0): Statement {
+    const { effect } = statement;
+    if (effect?.kind !== "execute" || depth > DEEPEST) return statement;
+    const prepared = this.names.statements.find(nameKey(effect.name), this.ledger.pipeline);
+    const inner = typeof prepared === "object" ? prepared.statement : undefined;
+    return inner === undefined ? statement : this.#executed(inner, depth + 1);
+  }
+
+  /** No transaction is open, and nothing has been sent that opens one. */
+  transactionEnded(): void {
+    this.keysGiven.ended();
+    this.hasMoved = false;
   }
 
   /** Whose rows the statement gives. One whose name is unknown, or that means something else, is its own. */

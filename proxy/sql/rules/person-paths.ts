@@ -3,9 +3,10 @@ import { perCatalog } from "../../catalog/per-catalog.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { resolvePath, type SubjectHop } from "../../policy/subject-path.ts";
 import type { Lineage } from "../lineage.ts";
+import type { Scope } from "../scope.ts";
 import { lineageOf } from "../sight.ts";
 import type { Given } from "./given.ts";
-import { writtenInto } from "./written-tables.ts";
+import { withGenerated, writtenInto } from "./written-tables.ts";
 
 /*
  * A path as a subject (`ticket_id -> public.tickets.customer_id`) says whose the rows of another table are. Users who could
@@ -24,7 +25,7 @@ export interface PathStep {
 
 /** Undefined if the column leads no other table's rows to their person. */
 export function stepBy(given: Given, relation: Relation, column: string): PathStep | undefined {
-  for (const { base, names } of writtenInto(given.catalog, relation, [column])) {
+  for (const { base, names } of writtenInto(given.catalog, relation, [column]).map(withGenerated)) {
     const step = stepsThrough(given, base).find(({ key }) => names.has(key));
     if (step !== undefined) return step;
   }
@@ -52,6 +53,14 @@ export function lossBy(given: Given, relation: Relation): Loss | undefined {
   return losses.includes("any number") ? "any number" : losses[0];
 }
 
+/** How many people's names a deleted row takes from others at most, of whatever table it is. */
+export function mostLost(policy: Policy, catalog: Catalog): number {
+  const { lost, unheld } = pathsIn(policy, catalog);
+  const all = [...lost.values(), ...unheld.values()];
+  if (all.some(({ of }) => of === "any number")) return Number.POSITIVE_INFINITY;
+  return all.length > 0 ? 1 : 0;
+}
+
 function deletedWith(given: Given, relation: Relation): readonly Relation[] {
   return writtenInto(given.catalog, relation, undefined).flatMap(({ base }) => familyOf(given, base));
 }
@@ -62,8 +71,9 @@ export function stepsThrough(given: Given, relation: Relation): readonly PathSte
   return familyOf(given, relation).flatMap(({ oid }) => steps.get(oid) ?? []);
 }
 
-export function familyOf({ sights }: Given, relation: Relation): readonly Relation[] {
-  return [...new Set([...sights.ancestors(relation), ...sights.takers(relation)])];
+export function familyOf(scope: Pick<Scope, "policy" | "catalog">, relation: Relation): readonly Relation[] {
+  const lineage = lineageOf(scope);
+  return [...new Set([...lineage.ancestors(relation), ...lineage.takers(relation)])];
 }
 
 /** What rows of another table lose by a DELETE. */

@@ -9,7 +9,7 @@ import { isPlainEquality } from "./equalities.ts";
 import type { Given } from "./given.ts";
 import { sightOf, speaksOfPeople } from "./people.ts";
 import { ownCalls } from "./people-shown.ts";
-import { namesRows } from "./row-names.ts";
+import { namesRows, rowsBy } from "./row-names.ts";
 import { type Constant, constantBehind, constantOf, type Ties, tiesOf, timesHeldBy } from "./ties.ts";
 import { isOneRow } from "./write-choice.ts";
 
@@ -120,10 +120,16 @@ function rowOf(
   const { source } = reference;
   if (source.kind !== "table" || !isOneRow(statement, sights, query, reference)) return undefined;
   const { relation } = source;
+  // A child by inheritance may have a row with the same key, and ONLY or LIMIT show one of them.
+  if (sights.takers(relation).some((taker) => taker !== relation && !taker.isPartition)) return undefined;
+  const ancestors = sights.ancestors(relation);
   for (const { column, to, holds, restricts, ...pin } of pinsOf(statement, query)) {
     // Of a join that may leave it out the row is not always there.
     if (holds !== "in every row") continue;
-    const isKey = relation.rowKeys.some((key) => key.length === 1 && key[0] === column.name);
+    // Under a key of the partition's own a row of another partition could take its place.
+    const isKey = ancestors.every(({ rowKeys }) =>
+      rowKeys.some(([key, ...more]) => key === column.name && more.length === 0),
+    );
     if (!isKey || column.relation !== reference || column.source.kind !== "own") continue;
     if (!namesRows(given, relation, column.name)) continue;
     const [value, ...more] = to.kind === "values" ? to.nodes : [];
@@ -132,8 +138,7 @@ function rowOf(
     const constant = constantOf(value);
     const kind = kindOf(catalog, column.source.column);
     if (constant === undefined || kind === undefined) continue;
-    // Names could be given to other tables and columns meanwhile.
-    const namespace = `row of ${relation.oid} by ${column.source.column.number}`;
+    const namespace = rowsBy(relation, column.name);
     const from =
       "place" in constant
         ? constant

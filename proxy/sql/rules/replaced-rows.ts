@@ -10,7 +10,7 @@ import { isCounted } from "./people.ts";
 import { losesPeople, type PathStep, stepsThrough } from "./person-paths.ts";
 import { givenColumns } from "./write-choice.ts";
 import type { Columns } from "./write-findings.ts";
-import { writtenInto } from "./written-tables.ts";
+import { withGenerated, writtenInto } from "./written-tables.ts";
 
 /**
  * Why new rows may not have keys of the client's own choice: on the way to a person, a key may have been another row's.
@@ -45,7 +45,7 @@ export function newKeyOnPath(
     const target = query.write?.target.source;
     const { inserts } = changesOf(query);
     if (target?.kind !== "table" || inserts === "none") continue;
-    for (const { base, names } of writtenInto(given.catalog, target.relation, inserts)) {
+    for (const { base, names } of writtenInto(given.catalog, target.relation, inserts).map(withGenerated)) {
       const step = stepsThrough(given, base).find(
         ({ key, isHeld }) => names.has(key) && (isEmptied || (keys === "held or not" && !isHeld)),
       );

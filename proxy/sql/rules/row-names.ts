@@ -1,10 +1,14 @@
-import type { Catalog, Relation } from "../../catalog/catalog.ts";
+import type { CopyStmt, RangeVar, ResTarget, UpdateStmt } from "libpg-query";
+import { type Catalog, type Relation, relationsNamed } from "../../catalog/catalog.ts";
 import { perCatalog } from "../../catalog/per-catalog.ts";
 import type { Policy } from "../../policy/policy.ts";
+import { type Body, nodeOf } from "../parse/grammar.ts";
+import { forEachObject } from "../parse/tree.ts";
+import type { Scope } from "../scope.ts";
 import { lineageOf } from "../sight.ts";
-import type { Given } from "./given.ts";
 import { familyOf } from "./person-paths.ts";
-import { writtenInto } from "./written-tables.ts";
+import type { Columns } from "./write-findings.ts";
+import { withGenerated, writtenInto } from "./written-tables.ts";
 
 /*
  * What is written to a row is free for whoever was shown it by a key of one column (`rowNamed`). Users who could move another
@@ -12,12 +16,60 @@ import { writtenInto } from "./written-tables.ts";
  */
 
 /** Whether rows of people are named by this column, or have other names once it has another value. */
-export function namesRows(given: Given, relation: Relation, column: string): boolean {
-  const keys = keysIn(given.policy, given.catalog);
-  return writtenInto(given.catalog, relation, [column]).some(({ base, names }) =>
-    familyOf(given, base).some(({ oid }) => [...(keys.get(oid) ?? [])].some((key) => names.has(key))),
-  );
+export function namesRows(scope: PolicyOfTables, relation: Relation, column: string): boolean {
+  return keysWritten(scope, relation, [column]).length > 0;
 }
+
+type PolicyOfTables = Pick<Scope, "policy" | "catalog">;
+
+/** The names of rows that a write of these columns gives. */
+function keysWritten(scope: PolicyOfTables, relation: Relation, columns: Columns): readonly string[] {
+  const keys = keysIn(scope.policy, scope.catalog);
+  return writtenInto(scope.catalog, relation, columns)
+    .map(withGenerated)
+    .flatMap(({ base, names }) =>
+      familyOf(scope, base).flatMap((each) =>
+        [...(keys.get(each.oid) ?? [])].filter((key) => names.has(key)).map((key) => rowsBy(each, key)),
+      ),
+    );
+}
+
+/** The name space of rows by a key of one column. Names could be given to other tables and columns meanwhile. */
+export function rowsBy({ oid, columns }: Relation, key: string): string {
+  return `row of ${oid} by ${columns.find(({ name }) => name === key)?.number}`;
+}
+
+/** In place of a name space: those of a relation that is not known. */
+export const ANY_ROWS = "rows of any table";
+
+/**
+ * The name spaces in which a statement may give a key to a row. If another row had it before, a rollback gives it back: until
+ * then it does not name what is in the table.
+ */
+export function keysGiven(type: string, body: Body, scope: PolicyOfTables): readonly string[] {
+  const found = new Set<string>();
+  const add = (named: RangeVar | undefined, columns: Columns) => {
+    const meant = relationsNamed(scope.catalog, named ?? {});
+    if (meant.length === 0) found.add(ANY_ROWS);
+    for (const relation of meant) for (const key of keysWritten(scope, relation, columns)) found.add(key);
+  };
+  const look = (field: string, object: object): void => {
+    if (field === "A_Const") return;
+    const { relation, targetList = [], is_from } = object as CopyStmt & UpdateStmt;
+    if (field === "ExecuteStmt") found.add(ANY_ROWS);
+    if (field === "UpdateStmt")
+      add(
+        relation,
+        targetList.map((item) => (nodeOf(item)[1] as ResTarget).name ?? ""),
+      );
+    if (INSERTS.has(field) || is_from === true) add(relation, undefined);
+    forEachObject(object, look);
+  };
+  look(type, body);
+  return [...found];
+}
+
+const INSERTS: ReadonlySet<string> = new Set(["InsertStmt", "MergeStmt"]);
 
 /** By the oids of tables: columns from whose values the keys of people's rows come. */
 const keysIn = perCatalog((policy: Policy, catalog): ReadonlyMap<number, ReadonlySet<string>> => {

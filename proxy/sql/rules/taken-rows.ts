@@ -8,7 +8,7 @@ import type {
   ResTarget,
   TruncateStmt,
 } from "libpg-query";
-import { relationsNamed } from "../../catalog/catalog.ts";
+import { type Relation, relationsNamed } from "../../catalog/catalog.ts";
 import type { BoundColumn, BoundQuery, BoundStatement } from "../bind/bound.ts";
 import { columnMeant } from "../bind/questions.ts";
 import { reached } from "../lineage.ts";
@@ -20,7 +20,7 @@ import { type Loss, lossBy, stepBy } from "./person-paths.ts";
 import { isOfOnePerson } from "./pinned-people.ts";
 import { newKeyOnPath } from "./replaced-rows.ts";
 import { namesRows } from "./row-names.ts";
-import { referencesTo } from "./written-tables.ts";
+import { referencesTo, withGenerated, writtenInto } from "./written-tables.ts";
 
 /*
  * Rows that a write of a watched role takes from their person: it names another one there, or nobody. They are read without
@@ -97,7 +97,17 @@ function leadsToPerson(given: Given, column: BoundColumn): boolean {
   if (keyOfPerson(given.sights, column) !== undefined) return true;
   if (source.kind !== "table") return false;
   const { relation } = source;
-  return stepBy(given, relation, column.name) !== undefined || namesRows(given, relation, column.name);
+  if (stepBy(given, relation, column.name) !== undefined || namesRows(given, relation, column.name))
+    return true;
+  // A view may show the key under two names, and a table may compute it from another column.
+  return writtenInto(given.catalog, relation, [column.name])
+    .map(withGenerated)
+    .some(({ base, names }) => [...names].some((name) => isKeyIn(given, base, name)));
+}
+
+function isKeyIn({ sights }: Given, base: Relation, name: string): boolean {
+  const sight = sights.of(base);
+  return sight.ok && sight.sight.people?.subject?.column === name;
 }
 
 /** `SET a = a`, and by ON CONFLICT (a) `SET a = excluded.a`: ORMs write all columns of a row. */

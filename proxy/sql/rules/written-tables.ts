@@ -16,7 +16,15 @@ export function writtenInto(catalog: Catalog, relation: Relation, names: Columns
   const { lineage } = relation;
   if (lineage === undefined)
     return [{ base: relation, names: new Set(names ?? relation.columns.map(({ name }) => name)) }];
-  const below = new Map<Relation, string[]>();
+  // Rows go also through a view that shows no column as it is.
+  const below = new Map<Relation, string[]>(
+    lineage.origins.size > 0
+      ? []
+      : lineage.dependsOn.flatMap(({ relation: oid }) => {
+          const base = catalog.relationsByOid.get(oid);
+          return base === undefined || base === relation ? [] : [[base, []]];
+        }),
+  );
   for (const [name, { relation: oid, column }] of lineage.origins) {
     const base = catalog.relationsByOid.get(oid);
     const to = base?.columns.find(({ number }) => number === column)?.name;
@@ -65,6 +73,17 @@ export function toldByInsert(
   const isFree = freeIfNull.some((name) => !given.has(name) && defaultOf(name) === undefined);
   const isFresh = keys.some((name) => !given.has(name) && defaultOf(name) === "fresh");
   return isFree || isFresh ? [] : columns;
+}
+
+/** With the columns that are computed from these. */
+export function withGenerated({ base, names }: Written): Written {
+  const written = base.columns.filter(({ name }) => names.has(name)).map(({ number }) => number);
+  const made = base.columns.filter(({ generatedFrom = [] }) =>
+    generatedFrom.some((number) => written.includes(number)),
+  );
+  return made.length === 0
+    ? { base, names }
+    : { base, names: new Set([...names, ...made.map(({ name }) => name)]) };
 }
 
 /** The column's value changes when these are written: it is one of them, or is computed from one. */
