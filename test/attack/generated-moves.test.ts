@@ -28,6 +28,7 @@ tables:
   public.lines: { subject: call -> public.calls.client, columns: { said: text } }
   public.orders: { subject: client, columns: { said: text } }
   public.notes: { subject: order_id -> public.orders.client, columns: { said: text } }
+  public.made_of: { subject: client, columns: { said: text } }
 roles:
   app:
     users: [helpdesk_app]
@@ -52,8 +53,17 @@ beforeAll(async () => {
     CREATE TABLE lines (id int PRIMARY KEY, call int REFERENCES calls ON DELETE CASCADE ON UPDATE CASCADE, said text, was int);
     CREATE TABLE orders (id int PRIMARY KEY, client int, said text, was int);
     CREATE TABLE notes (id int PRIMARY KEY, order_id int, said text, was int);
-    GRANT ALL ON ALL TABLES IN SCHEMA public TO helpdesk_app;
-    REVOKE UPDATE ON visits, calls, lines, orders, notes FROM helpdesk_app;
+    CREATE TABLE made_of (id int PRIMARY KEY, data jsonb, client int GENERATED ALWAYS AS ((data->>'client')::int) STORED, said text, was int);
+    CREATE VIEW twice AS SELECT id, client AS a, client AS b FROM visits;
+    CREATE VIEW computed AS SELECT id + 0 AS i FROM clients;
+    CREATE TABLE plain (id int, b int);
+    INSERT INTO plain SELECT i, i FROM generate_series(1, 10) i;
+    CREATE SCHEMA made;
+    CREATE VIEW made.plain AS SELECT id, client AS b FROM visits;
+    GRANT ALL ON SCHEMA made TO helpdesk_app;
+    GRANT ALL ON ALL TABLES IN SCHEMA public, made TO helpdesk_app;
+    REVOKE UPDATE ON visits, calls, lines, orders, notes, made_of FROM helpdesk_app;
+    GRANT UPDATE (id, data, said) ON made_of TO helpdesk_app;
     GRANT UPDATE (id, client, said) ON visits, calls, orders TO helpdesk_app;
     GRANT UPDATE (id, call, said) ON lines TO helpdesk_app;
     GRANT UPDATE (id, order_id, said) ON notes TO helpdesk_app;
@@ -133,14 +143,62 @@ function moves(draw: Draw): string {
   }
 }
 
+/** Statements that take rows where they do not say so: by views, by a key that another row had, by search_path. */
+function underOtherNames(draw: Draw): readonly string[] {
+  const [a, b] = [1 + draw.below(PEOPLE), draw.below(50)];
+  const where = draw.of([`id = ${a}`, `id BETWEEN ${a} AND ${a + b}`, "true"]);
+  const table = draw.of(["visits", "calls", "orders"] as const);
+  const ids = draw.many(5, () => 1 + draw.below(PEOPLE));
+  const update = `UPDATE plain SET b = ${a} WHERE ${where}`;
+  switch (draw.below(8)) {
+    case 0:
+      return [`UPDATE twice SET ${draw.of(["a", "b"])} = ${a} WHERE ${where}`];
+    case 1:
+      return [`DELETE FROM computed WHERE ${where.replaceAll("id", "i")}`];
+    case 2:
+      return [`UPDATE made_of SET data = ${draw.of(["data", `'{"client": ${a}}'`])} WHERE ${where}`];
+    case 3:
+      return [
+        `CREATE TEMP VIEW ${draw.of(["plain", "calls"])} AS SELECT id, client AS b FROM visits`,
+        ...[update, "DROP VIEW IF EXISTS pg_temp.plain, pg_temp.calls"],
+      ];
+    case 4:
+      return [
+        "CREATE VIEW made.fresh AS SELECT id, client AS b FROM visits",
+        `UPDATE made.fresh SET b = ${a} WHERE ${where}`,
+      ];
+    case 5:
+      return [
+        `${draw.of(["SET search_path = made", "SELECT set_config('search_path', 'made', false)"])}; ${update}`,
+        "RESET search_path",
+      ];
+    default: {
+      const [begin, end] = draw.of([
+        ["BEGIN", "ROLLBACK"],
+        ["SAVEPOINT a", "ROLLBACK TO a"],
+      ] as const);
+      return [
+        begin,
+        ...ids.flatMap((id) => [
+          ...[`DELETE FROM ${table} WHERE id = ${id}`, `INSERT INTO ${table} (id, client) VALUES (${id}, 1)`],
+          `SELECT * FROM ${table} WHERE id = ${id}`,
+        ]),
+        ...[end, ...ids.map((id) => `UPDATE ${table} SET client = 1 WHERE id = ${id}`)],
+      ];
+    }
+  }
+}
+
 async function restored(): Promise<void> {
   await world.database.query(`
-    TRUNCATE regions, clients, visits, calls, lines, orders, notes;
+    DROP VIEW IF EXISTS made.fresh;
+    TRUNCATE regions, clients, visits, calls, lines, orders, notes, made_of;
     INSERT INTO regions VALUES ('eu'), ('us');
     INSERT INTO clients SELECT i, CASE WHEN i % 4 = 0 THEN 'us' ELSE 'eu' END, 'p' || i || '@example.com' FROM generate_series(1, ${PEOPLE}) i;
     ${TABLES.map(
       (table) => `INSERT INTO ${table} SELECT i, i, 'said ' || i, i FROM generate_series(1, ${PEOPLE}) i;`,
-    ).join("\n")}`);
+    ).join("\n")}
+    INSERT INTO made_of (id, data, said, was) SELECT i, jsonb_build_object('client', i), '', i FROM generate_series(1, ${PEOPLE}) i;`);
 }
 
 /** People of whom some row is there, and is counted as somebody else's or as nobody's. */
@@ -148,6 +206,7 @@ async function peopleTaken(): Promise<number> {
   const { rows } = await world.database.query<{ n: number }>(`
     SELECT count(DISTINCT was)::int AS n FROM (
       SELECT was, client FROM visits UNION ALL SELECT was, client FROM calls UNION ALL SELECT was, client FROM orders
+      UNION ALL SELECT was, client FROM made_of
       UNION ALL SELECT l.was, c.client FROM lines l LEFT JOIN calls c ON c.id = l.call
       UNION ALL SELECT n.was, o.client FROM notes n LEFT JOIN orders o ON o.id = n.order_id
     ) x WHERE was IS NOT NULL AND client IS DISTINCT FROM was`);
@@ -162,7 +221,7 @@ function trialsThrough(sluice: TestProxy): (choices: readonly number[]) => Promi
   const run = transcriptsThrough(sluice);
   return async (choices) => {
     const draw = new Draw(choices);
-    const statements = draw.many(4, () => moves(draw));
+    const statements = draw.many(4, () => (draw.chance(25) ? underOtherNames(draw) : [moves(draw)])).flat();
     await restored();
     return { ...(await run(draw, statements)), taken: await peopleTaken() };
   };

@@ -45,7 +45,7 @@ export interface TestProxy extends RunningServer {
   setPolicy(text: string): void;
   /** The statements' events since the last call. */
   statements(): readonly StatementEvent[];
-  /** How many people the events of a user's statements count, all of them together. */
+  /** How many people a user's statements have shown, by their events: whoever is named counts once. */
   chargedTo(user: string): number;
   connect(user: string): Promise<pg.Client>;
   /** A client past login that speaks the protocol message by message. */
@@ -180,11 +180,16 @@ export async function startProxy(at: TestDatabase | string, options: ProxyOption
       told = events.length;
       return fresh.filter((event) => event.kind === "statement");
     },
-    chargedTo: (user) =>
-      events.reduce(
-        (sum, event) => sum + (event.kind === "statement" && event.user === user ? event.people : 0),
-        0,
-      ),
+    chargedTo(user) {
+      const named = new Set<string>();
+      let unnamed = 0;
+      for (const event of events) {
+        if (event.kind !== "statement" || event.user !== user) continue;
+        for (const each of event.subjects) named.add(each);
+        unnamed += event.people - event.subjects.length;
+      }
+      return named.size + unnamed;
+    },
     async connect(user) {
       const client = new pg.Client({ connectionString: uri(user) });
       client.on("error", () => {});
