@@ -47,8 +47,7 @@ export class Uncommitted {
 
   /** Why a text may not run that would commit the open transaction. "unsettled": that depends on answers to come. */
   refusalOf(statements: readonly Statement[]): Refusal | "unsettled" | undefined {
-    if (!this.#isSuspect || !commits(statements)) return undefined;
-    return this.#refusal;
+    return commits(statements) && this.#isSuspect ? this.#refusal : undefined;
   }
 
   /** The same for the end of a pipeline, which commits what is in no block. */
