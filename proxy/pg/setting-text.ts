@@ -27,6 +27,25 @@ export function truncateName(name: string): string {
   return name.slice(0, end);
 }
 
+/** An encoding's name without what the server does not look at: case, and whatever is no letter and no digit (clean_encoding_name). */
+export function encodingName(value: string): string {
+  return foldAscii(value).replace(/[^a-z0-9]/g, "");
+}
+
+/** Whether it is a name of UTF8 (pg_encname_tbl of common/encnames.c). */
+export function namesUtf8(value: string): boolean {
+  const name = encodingName(value);
+  return name === "utf8" || name === "unicode";
+}
+
+/** Whether a Boolean setting is switched on by this: beginnings of the words will do (parse_bool of utils/adt/bool.c). */
+export function isTrue(value: string): boolean {
+  const word = foldAscii(value);
+  return (
+    word === "on" || word === "1" || (word !== "" && ("true".startsWith(word) || "yes".startsWith(word)))
+  );
+}
+
 /** Blank, tab, newline, carriage return, vertical tab, form feed: scanner_isspace of parser/scansup.c. */
 const SPACES = /[ \t\n\r\v\f]*/y;
 const QUOTED = /"((?:[^"]|"")*)"/y;

@@ -6,7 +6,7 @@ import {
 } from "../wire/backend-messages.ts";
 import { decodeError, errorResponse, isError } from "../wire/errors.ts";
 import { type FrameReader, ProtocolViolation } from "../wire/frames.ts";
-import { Backend, BodyReader } from "../wire/messages.ts";
+import { Backend } from "../wire/messages.ts";
 import { deallocated } from "./held-requests.ts";
 import { OwnQuery, Passed } from "./pool-requests.ts";
 import type { PoolSession } from "./pool-session.ts";
@@ -56,7 +56,7 @@ export class Answers {
     if (frame.piece === "middle" || frame.piece === "last") return ledger.own !== undefined;
     const own = ledger.expectOwn(frame.type);
     if (own === undefined) return false;
-    if (own instanceof OwnQuery && frame.type === Backend.DataRow) own.row = fieldsOf(frame);
+    if (own instanceof OwnQuery && frame.type === Backend.DataRow) own.take(frame);
     ledger.answered(frame.type);
     return true;
   }
@@ -146,13 +146,4 @@ function refusalFor({ taken, of, refusal }: Passed["parts"], sqlstate: string | 
   if (taken !== undefined && taken.sqlstate === sqlstate) return taken;
   if (of !== undefined && sqlstate === "26000") return missing(of.name);
   return refusal;
-}
-
-/** A DataRow's fields, a character a byte. */
-function fieldsOf(frame: FrameReader): readonly (string | undefined)[] {
-  const body = new BodyReader(frame, "DataRow");
-  return Array.from({ length: body.uint16() }, () => {
-    const length = body.int32();
-    return length < 0 ? undefined : body.bytes(length).toString("latin1");
-  });
 }

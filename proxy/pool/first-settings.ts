@@ -2,13 +2,12 @@ import { Ledger } from "../protocol/ledger.ts";
 import { decodeParameterStatus, decodeReadyForQuery } from "../wire/backend-messages.ts";
 import { decodeError, fatalResponse } from "../wire/errors.ts";
 import type { FrameReader } from "../wire/frames.ts";
-import { queryMessage } from "../wire/frontend-messages.ts";
 import { Backend } from "../wire/messages.ts";
 import { type Asker, NoConnection, noneFree, type Startup } from "./asker.ts";
 import type { Pool } from "./pool.ts";
 import { OwnQuery } from "./pool-requests.ts";
 import type { Holder, ServerConnection } from "./server-connection.ts";
-import { applying, resetFor, type SyncedParameters } from "./synced-parameters.ts";
+import { applying, askingDefaults, resetFor, type SyncedParameters } from "./synced-parameters.ts";
 
 /** What a session is told at its beginning, by the names of parameters. */
 export type Parameters = ReadonlyMap<string, string>;
@@ -18,7 +17,8 @@ const ATTEMPTS = 3;
 
 /**
  * Gives a connection a client's start-up settings, and asks what its parameters are then: the server says as well what is
- * wrong with a setting, in the words that it has for a start-up packet. Rejects with `NoConnection`.
+ * wrong with a setting, in the words that it has for a start-up packet. A connection that began with other defaults than
+ * sessions do now is not used. Rejects with `NoConnection`.
  */
 export function tryOn(
   pool: Pool,
@@ -48,6 +48,8 @@ class Trial implements Asker, Holder {
   #attempts = 0;
   readonly #ledger = new Ledger();
   #problem: NoConnection | undefined;
+  /** With which settings the server begins sessions: the last question. */
+  #question: OwnQuery | undefined;
 
   constructor(pool: Pool, startup: Startup, settings: SyncedParameters, outcome: Outcome) {
     this.#pool = pool;
@@ -78,7 +80,8 @@ class Trial implements Asker, Holder {
     // What the last client has left is taken back first.
     if (reset !== undefined) this.#ask(connection, reset, () => this.#isReset(connection));
     // Whatever is asked, the server tells first what is new in its configuration.
-    this.#ask(connection, settings ?? NOTHING, () => this.#areSet(connection));
+    if (settings !== undefined) this.#ask(connection, settings, () => {});
+    this.#question = this.#ask(connection, askingDefaults, (asked) => this.#areSet(connection, asked));
     connection.flush();
   }
 
@@ -110,16 +113,26 @@ class Trial implements Asker, Holder {
       case Backend.NotificationResponse:
         break;
       case Backend.ErrorResponse:
-        this.#problem = new NoConnection(fatalResponse(frame), decodeError(frame).get("C") ?? "XX000");
+        this.#failed(frame);
         ledger.failed();
         break;
       case Backend.ReadyForQuery:
         ledger.ready(decodeReadyForQuery(frame));
         break;
-      default:
-        ledger.expectOwn(frame.type);
+      default: {
+        const own = ledger.expectOwn(frame.type);
+        if (own instanceof OwnQuery && frame.type === Backend.DataRow) own.take(frame);
         ledger.answered(frame.type);
+      }
     }
+  }
+
+  /** What is asked last may take longer than a client's own settings allow: it is not theirs. */
+  #failed(frame: FrameReader): void {
+    const { own } = this.#ledger;
+    if (own instanceof OwnQuery) own.failed = true;
+    if (own !== this.#question)
+      this.#problem = new NoConnection(fatalResponse(frame), decodeError(frame).get("C") ?? "XX000");
   }
 
   lost(): void {
@@ -134,9 +147,11 @@ class Trial implements Asker, Holder {
     return false;
   }
 
-  #ask(connection: ServerConnection, message: Buffer, ended: () => void): void {
+  #ask(connection: ServerConnection, message: Buffer, ended: (query: OwnQuery) => void): OwnQuery {
+    const asked = new OwnQuery(ended);
     connection.sendOwn(message);
-    this.#ledger.asked(new OwnQuery(ended));
+    this.#ledger.asked(asked);
+    return asked;
   }
 
   #isReset(connection: ServerConnection): void {
@@ -151,15 +166,15 @@ class Trial implements Asker, Holder {
     connection.applied = new Map();
   }
 
-  #areSet(connection: ServerConnection): void {
+  #areSet(connection: ServerConnection, { row, failed }: OwnQuery): void {
     if (this.#problem === undefined) connection.applied = this.#settings;
     const parameters = new Map(connection.parameters);
+    const isOutdated = !failed && this.#pool.beginsWith(row[0] ?? "");
     this.#connection = undefined;
     connection.giveUp();
     this.#pool.release(connection);
-    if (this.#problem === undefined) this.#outcome.resolve(parameters);
-    else this.#outcome.reject(this.#problem);
+    if (this.#problem !== undefined) this.#outcome.reject(this.#problem);
+    else if (isOutdated) this.begin();
+    else this.#outcome.resolve(parameters);
   }
 }
-
-const NOTHING = queryMessage(Buffer.alloc(0));

@@ -15,7 +15,7 @@ import { poisonedQuery } from "../wire/poison.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Around, Passed } from "./pool-requests.ts";
 import type { PoolSession } from "./pool-session.ts";
-import { missing, Preparing } from "./preparing.ts";
+import { missing, Preparing, refusesAll } from "./preparing.ts";
 import type { ServerConnection } from "./server-connection.ts";
 
 /** Answered with a tag of ours: what DEALLOCATE names the server does not know. */
@@ -43,13 +43,14 @@ export class Requests {
     }
   }
 
-  /** DEALLOCATE: whether the names are prepared is known. */
+  /** DEALLOCATE: whether the names are prepared is known, and whether it will be done. */
   #isKnownWhatItDrops(frame: Frame): boolean {
     const { statements, ledger, residueOf } = this.#server;
-    if (!statements.arePending || frame.piece === "first") return true;
+    if (ledger.isEmpty || frame.piece === "first") return true;
     const { sqlStart, sqlEnd } = decodeQuery(frame);
     const { deallocates, deallocatesAt } = residueOf(frame.buffer.subarray(sqlStart, sqlEnd), []);
-    const names = [...(deallocatesAt?.values() ?? []), ...(deallocates === undefined ? [] : [deallocates])];
+    if (deallocates !== undefined) return false;
+    const names = [...(deallocatesAt?.values() ?? [])];
     return names.every((name) => statements.find(nameKey(name), ledger.pipeline) !== "unsettled");
   }
 
@@ -109,7 +110,7 @@ export class Requests {
     }
     const { sqlStart, sqlEnd } = decodeQuery(frame);
     const residue = server.residueOf(frame.buffer.subarray(sqlStart, sqlEnd), []);
-    if (residue.deallocates !== undefined) {
+    if (residue.deallocates !== undefined && !refusesAll(server.ledger)) {
       this.#deallocate(connection, request, residue.deallocates);
       return;
     }

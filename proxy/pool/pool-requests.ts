@@ -1,5 +1,7 @@
 import { type LegNote, OwnRequest } from "../protocol/leg-notes.ts";
 import type { Change, Names } from "../protocol/object-names.ts";
+import type { FrameReader } from "../wire/frames.ts";
+import { BodyReader } from "../wire/messages.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { ClientStatement, ServerStatements } from "./server-statements.ts";
 
@@ -13,6 +15,15 @@ export class OwnQuery extends OwnRequest {
   constructor(ended: (query: OwnQuery) => void) {
     super("ownQuery");
     this.#ended = ended;
+  }
+
+  /** A DataRow has come. */
+  take(frame: FrameReader): void {
+    const body = new BodyReader(frame, "DataRow");
+    this.row = Array.from({ length: body.uint16() }, () => {
+      const length = body.int32();
+      return length < 0 ? undefined : body.bytes(length).toString("latin1");
+    });
   }
 
   done(): void {

@@ -55,6 +55,8 @@ export class Pool {
   readonly #coming = new Map<string, number>();
   #comingCount = 0;
   readonly #clients = new Set<object>();
+  /** The settings with which the server begins sessions; undefined until it was asked. */
+  #defaults: string | undefined;
   #deserted: NodeJS.Timeout | undefined;
   #again: NodeJS.Timeout | undefined;
   #isServing = false;
@@ -131,6 +133,19 @@ export class Pool {
   suspect({ opened }: ServerConnection): void {
     opened.suspect();
     for (const other of this.#idle.filter((each) => each.opened.at === opened.at)) other.close();
+  }
+
+  /**
+   * The settings with which the server begins sessions, as it says now. True: those that are open began with others, and serve
+   * nobody else (ALTER ROLE … SET, ALTER DATABASE … SET).
+   */
+  beginsWith(defaults: string): boolean {
+    const before = this.#defaults;
+    this.#defaults = defaults;
+    if (before === undefined || before === defaults) return false;
+    for (const each of this.#held) each.isRetired = true;
+    this.#closeIdle();
+    return true;
   }
 
   get state(): PoolState {

@@ -1,3 +1,4 @@
+import type { Ledger } from "../protocol/ledger.ts";
 import type { Change } from "../protocol/object-names.ts";
 import type { Request } from "../protocol/requests.ts";
 import { type Residue, residueOfPreparing } from "../sql/session-residue.ts";
@@ -94,8 +95,8 @@ export class Preparing {
       return;
     }
     server.note(residueOfPreparing(residue), connection);
-    const body =
-      deallocates === undefined ? Buffer.from(frame.buffer.subarray(sqlStart, frame.end)) : NOTHING;
+    const isReplaced = deallocates !== undefined && !refusesAll(server.ledger);
+    const body = isReplaced ? NOTHING : Buffer.from(frame.buffer.subarray(sqlStart, frame.end));
     const known = name === "" ? "absent" : server.statements.find(name, server.ledger.pipeline);
     if (typeof known === "object") {
       // A name that is taken is the last thing that the server finds fault with: it has to say so itself.
@@ -271,6 +272,11 @@ function renamed(frame: Frame, parametersStart: number, portal: string, statemen
   const rest = buffer.readInt32BE(start + 1) + 1 - (end - start);
   first.writeInt32BE(first.length - 1 + rest, 1);
   return first;
+}
+
+/** The server turns DEALLOCATE away whatever it names: its transaction has failed. An empty text it would not. */
+export function refusesAll({ transaction, isEmpty, intake }: Ledger): boolean {
+  return transaction === "E" && isEmpty && intake === "ready";
 }
 
 /** In the words of FetchPreparedStatement and exec_bind_message. */

@@ -87,6 +87,15 @@ export function restoring(settings: SyncedParameters): Buffer {
   );
 }
 
+/** Asks with which settings the server begins sessions of this user in this database, beside those of its configuration. */
+export const askingDefaults: Buffer = query(
+  `SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', s.setdatabase, s.setrole, s.setconfig), ' ' ORDER BY s.setdatabase, s.setrole)
+   FROM pg_catalog.pg_db_role_setting s, pg_catalog.pg_database d, pg_catalog.pg_roles r
+   WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AND r.rolname OPERATOR(pg_catalog.=) session_user
+     AND (s.setdatabase OPERATOR(pg_catalog.=) d.oid OR s.setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid)
+     AND (s.setrole OPERATOR(pg_catalog.=) r.oid OR s.setrole OPERATOR(pg_catalog.=) 0::pg_catalog.oid)`,
+);
+
 /** What is idle in the pool must not be ended by what a client wished for its session. */
 export const withoutIdleTimeout: Buffer = query(`RESET ${IDLE_TIMEOUT}`);
 

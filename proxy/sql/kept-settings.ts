@@ -1,5 +1,5 @@
 import type { A_Const, FuncCall, Node, TypeCast, VariableSetStmt } from "libpg-query";
-import { foldAscii, splitNames } from "../pg/setting-text.ts";
+import { foldAscii, isTrue, namesUtf8, splitNames } from "../pg/setting-text.ts";
 import { nodeOf } from "./parse/grammar.ts";
 import { isTemporarySchema } from "./session-settings.ts";
 
@@ -16,10 +16,12 @@ export type Kept =
   | { readonly kind: "refused"; readonly what: string; readonly hint: string };
 
 /** The server reads texts according to these, and so does the proxy: they keep their values from login. */
-const PINNED: ReadonlyMap<string, ReadonlySet<string>> = new Map([
-  ["client_encoding", new Set(["utf8", "utf-8", "unicode"])],
-  ["standard_conforming_strings", new Set(["on", "true", "yes", "1"])],
-]);
+const PINNED: ReadonlyMap<string, { readonly to: string; readonly is: (value: string) => boolean }> = new Map(
+  [
+    ["client_encoding", { to: "utf8", is: namesUtf8 }],
+    ["standard_conforming_strings", { to: "on", is: isTrue }],
+  ],
+);
 
 /** SET changes these only for the transaction, regardless of its wording. */
 const OF_TRANSACTION = new Set(["transaction_isolation", "transaction_read_only", "transaction_deferrable"]);
@@ -52,8 +54,8 @@ function keptOf(name: string, values: readonly (string | undefined)[] | undefine
   const pinned = PINNED.get(name);
   if (pinned !== undefined) {
     // RESET restores the value with which the proxy logged in.
-    if (values === undefined || values.every((each) => pinned.has(each?.toLowerCase() ?? ""))) return NOTHING;
-    return { kind: "refused", what: `SET ${name} to this value`, hint: `It stays ${[...pinned][0]}.` };
+    if (values === undefined || values.every((each) => each !== undefined && pinned.is(each))) return NOTHING;
+    return { kind: "refused", what: `SET ${name} to this value`, hint: `It stays ${pinned.to}.` };
   }
   if (isLocal) return name === "search_path" ? { kind: "local path" } : NOTHING;
   if (OF_TRANSACTION.has(name)) return NOTHING;

@@ -1,4 +1,4 @@
-import { foldAscii } from "../pg/setting-text.ts";
+import { foldAscii, isTrue, namesUtf8 } from "../pg/setting-text.ts";
 import type { Role } from "../policy/policy.ts";
 
 /**
@@ -27,9 +27,6 @@ const OPEN = new Set(
    stats_fetch_consistency synchronous_commit tcp_keepalives_count tcp_keepalives_interval temp_buffers
    temp_tablespaces restrict_nonsystem_relation_kind`.split(/\s+/),
 );
-
-const UTF8 = new Set(["utf8", "utf-8", "unicode"]);
-const ON = new Set(["on", "true", "yes", "1", "t", "y"]);
 
 /** Every login has these, and DEFAULT, RESET and NONE restore them: the user's own rights. */
 const IDENTITY = new Set(["role", "session_authorization"]);
@@ -75,9 +72,8 @@ export function mayChangeSetting(name: string, values: readonly string[] | undef
     );
   const [value] = values;
   if (parameter === "role") return value === "none";
-  if (parameter === "client_encoding")
-    return value !== undefined && UTF8.has(value.toLowerCase().replaceAll("'", ""));
-  if (parameter === "standard_conforming_strings") return value !== undefined && ON.has(value.toLowerCase());
+  if (parameter === "client_encoding") return value !== undefined && namesUtf8(value);
+  if (parameter === "standard_conforming_strings") return value !== undefined && isTrue(value);
   if (parameter === "search_path") return isPlainSearchPath(values);
   return false;
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { splitNames } from "../../proxy/pg/setting-text.ts";
+import { isTrue, namesUtf8, splitNames } from "../../proxy/pg/setting-text.ts";
 import { freshDatabase, PASSWORDS, type TestDatabase } from "../harness/postgres.ts";
 import { startSluice, type TestSluice } from "../harness/sluice.ts";
 
@@ -125,3 +125,72 @@ describe("a guarded session reads the relation that the server would", () => {
     await atStart.end();
   });
 });
+
+const ENCODINGS = [
+  ...[
+    "UTF8",
+    "utf-8",
+    "UTF_8",
+    "u t f 8",
+    "'utf8'",
+    "unicode",
+    "Uni-Code",
+    "utf",
+    "utf16",
+    "utf88",
+    "sql_ascii",
+    "latin1",
+  ],
+  ...["UNİCODE", "utf\u212A8", ""],
+];
+
+test("an encoding is UTF8 by the names that the server takes for it", async () => {
+  for (const name of ENCODINGS) {
+    const { rows } = await direct.query<{ is: boolean }>(
+      "SELECT pg_encoding_to_char(pg_char_to_encoding($1)) = 'UTF8' AS is",
+      [name],
+    );
+    expect([name, namesUtf8(name)]).toEqual([name, rows[0]?.is]);
+  }
+});
+
+const WORDS = [
+  "on",
+  "ON",
+  "o",
+  "of",
+  "off",
+  "true",
+  "tru",
+  "T",
+  "truee",
+  "yes",
+  "Ye",
+  "y",
+  "1",
+  "01",
+  "11",
+  "0",
+  "no",
+  "n",
+];
+
+test("a setting is switched on by the words that the server takes for it", async () => {
+  for (const word of [...WORDS, "", " on", "\u212A"]) {
+    const isOn = await direct.query("SELECT set_config('enable_sort', $1, false) AS is", [word]).then(
+      ({ rows }) => rows[0]?.is === "on",
+      () => false,
+    );
+    expect([word, isTrue(word)]).toEqual([word, isOn]);
+  }
+});
+
+test.each(["SET client_encoding = utf_8", "SET NAMES 'Uni-Code'", "SET standard_conforming_strings TO tru"])(
+  "a guarded session may say %s",
+  async (text) => {
+    const client = new pg.Client({ connectionString: sluice.uriFor("anna", PASSWORDS.anna) });
+    await client.connect();
+    await client.query(text);
+    await client.end();
+  },
+);

@@ -45,6 +45,18 @@ const CASES: readonly (readonly [string, readonly Buffer[]])[] = [
     ],
   ],
   [
+    "one name in a failed block",
+    [...BOTH, query("begin"), query("select 1/0"), query("deallocate a"), query("rollback"), ...run("a")],
+  ],
+  [
+    "one name behind the block's failure in the same text",
+    [...BOTH, query("begin; select 1/0"), query("deallocate a"), query("rollback; select 1"), ...run("a")],
+  ],
+  [
+    "one name behind a failed block that ends",
+    [...BOTH, query("begin; select 1/0"), query("rollback"), query("deallocate a"), ...run("a")],
+  ],
+  [
     "names in a block that is rolled back",
     [...BOTH, query("begin; deallocate a; rollback"), ...run("a"), ...run("b")],
   ],
@@ -85,12 +97,33 @@ async function answers(port: number, user: string, sent: readonly Buffer[]): Pro
     .join(" ");
 }
 
-describe("DEALLOCATE in a text of several statements", () => {
+describe("DEALLOCATE, by itself or in a text of several statements", () => {
   test.each(CASES)("%s: as the server answers it", async (_, sent) => {
     const { server, sluice } = world;
     expect(await answers(sluice.port, "helpdesk_app", sent)).toBe(
       await answers(server.port, "helpdesk_app", sent),
     );
+  });
+
+  test("and by a driver's statement, in a failed block, is not done", async () => {
+    const { server, sluice } = world;
+    const asked = async (port: number) => {
+      const client = await Raw.logIn(port, "helpdesk_app", world.database.database);
+      const seen: string[] = [];
+      for (const sent of [
+        [...prepare("a", "select 'a'")],
+        [query("begin")],
+        [query("select 1/0")],
+        [...prepare("d", "deallocate a")],
+        [query("rollback")],
+        [...prepare("d", "select 'd'")],
+        [...run("a")],
+      ])
+        seen.push(await client.send(...sent).answer());
+      client.socket.destroy();
+      return seen;
+    };
+    expect(await asked(sluice.port)).toEqual(await asked(server.port));
   });
 
   test("leaves no name of one client's on the connection that another one gets", async () => {

@@ -197,6 +197,13 @@ describe("what cannot be carried is refused, and says what to do instead", () =>
     });
   });
 
+  test("but settings that stay are set to what they are, however that is written", async () => {
+    await withClients(async (one) => {
+      await one.query("SET NAMES 'utf_8'; SET standard_conforming_strings TO tru");
+      expect(await ask(one, "SHOW client_encoding")).toBe("UTF8");
+    });
+  });
+
   test("a refusal fails the transaction it stands in", async () => {
     await withClients(async (one) => {
       await one.query("BEGIN");

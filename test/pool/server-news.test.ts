@@ -97,6 +97,51 @@ async function through(ports: readonly number[], query: string, size: number, st
   return proxy;
 }
 
+describe("what a user's or a database's sessions begin with is what it is now", () => {
+  const MEMORY = "SELECT current_setting('work_mem') AS memory";
+  test.each([
+    ["ALTER ROLE postgres SET work_mem = '21MB'", "ALTER ROLE postgres RESET ALL"],
+    ["ALTER DATABASE DB SET work_mem = '21MB'", "ALTER DATABASE DB RESET ALL"],
+    [
+      "ALTER ROLE postgres IN DATABASE DB SET work_mem = '21MB'",
+      "ALTER ROLE postgres IN DATABASE DB RESET ALL",
+    ],
+    ["ALTER ROLE ALL SET work_mem = '21MB'", "ALTER ROLE ALL RESET ALL"],
+  ])("%s", async (change, back) => {
+    const own = await startProxy(database, { policy: POLICY, pool: { size: 2 } });
+    onTestFinished(() => own.close());
+    const now = async () => {
+      const one = await client(own);
+      const { rows } = await one.query(MEMORY);
+      await one.end();
+      return rows[0]?.memory as string;
+    };
+    // Somebody stays, and with them the connections.
+    const staying = await client(own);
+    await staying.query("BEGIN");
+    expect(await now()).toBe("4MB");
+    const run = (text: string) => database.query(text.replaceAll("DB", `"${database.database}"`));
+    try {
+      await run(change);
+      // What the server has said is believed for a second.
+      await expect.poll(now).toBe("21MB");
+      expect((await staying.query(MEMORY)).rows[0]?.memory).toBe("4MB");
+      await staying.query("COMMIT");
+    } finally {
+      await run(back);
+    }
+    await expect.poll(now).toBe("4MB");
+  });
+
+  test("and a client whose own settings give the question no time logs in all the same", async () => {
+    const config = { ...sluice.config(WHO, ""), connectionString: sluice.uri(WHO) };
+    const one = new pg.Client({ ...config, options: "-c statement_timeout=1" });
+    await one.connect();
+    await one.query("SET statement_timeout = 0");
+    await one.end();
+  });
+});
+
 describe("a new client's statement is read as the database is now, whoever has prepared the same text before", () => {
   test.each([
     [

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { canaryToken } from "../../proxy/tokens/canary.ts";
 import {
   bindMessage,
   closeMessage,
@@ -15,6 +16,7 @@ import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { upToItsEnd } from "../harness/postgres-versions.ts";
 import { startProxy } from "../harness/proxy.ts";
 import { type Message, Raw, shortOf } from "../harness/raw-client.ts";
+import { keyLine, sealerOf } from "../harness/token-keys.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 const RUNS = process.env.SLUICE_ORDER_RUNS;
@@ -111,11 +113,18 @@ const END = [
 /** No COPY may use cleo's budget up. */
 const ENDLESS = POLICY.replace("1d: 5", "1d: 1000000");
 
-/** Debian's server is older, and does not tell of search_path: it must be asked. */
-const worlds = new Map<"npm" | "debian", World>();
+const sealer = sealerOf(keyLine(1, 7));
+const SEALING = ENDLESS.replace("version: 1", `version: 1\ntoken_canary: ${canaryToken(sealer)}`).replace(
+  "{ mask: email }",
+  "{ mask: email, stored: token }",
+);
+
+/** Debian's server is older, and does not tell of search_path: it must be asked. That of tokens is npm's. */
+const worlds = new Map<"npm" | "debian" | "tokens", World>();
 beforeAll(async () => {
   for (const version of ["npm", "debian"] as const)
     worlds.set(version, await makeWorld(version, { policy: ENDLESS }));
+  worlds.set("tokens", await makeWorld("npm", { policy: SEALING, tokens: sealer }));
 });
 afterAll(async () => {
   for (const world of worlds.values()) await world.close();
@@ -186,8 +195,21 @@ function shown(sent: readonly Buffer[]): string {
 const asMessages = (...texts: readonly string[]) => texts.map((text) => queryMessage(Buffer.from(text)));
 const parse = (name: string, text: string) => parseMessage(name, Buffer.from(text));
 
-/** Portals that name themselves or each other. */
-const RINGS = [
+/** Portals that name themselves or each other; what a server drops, and what it was told to do with names. */
+const EXAMPLES = [
+  [executeMessage("nowhere", 0), ...asMessages("set search_path to public", "copy tickets (id) from stdin")],
+  [
+    ...asMessages("begin; declare p cursor for select 1 as one"),
+    executeMessage("p", 1),
+    ...asMessages("fetch 1 from p"),
+  ],
+  [
+    executeMessage("nowhere", 0),
+    parse("q", "select 1 as one"),
+    syncMessage,
+    bindMessage("", "q"),
+    syncMessage,
+  ],
   [parse("p", "move 1 from p"), bindMessage("p", "p"), executeMessage("p", 1), syncMessage],
   [parse("p", "fetch 1 from p"), bindMessage("p", "p"), executeMessage("p", 0), syncMessage],
   [
@@ -203,6 +225,8 @@ test.each([
   ["npm", "ben"],
   ["npm", "cleo"],
   ["debian", "anna"],
+  ["tokens", "helpdesk_app"],
+  ["tokens", "anna"],
 ] as const)(
   "messages in any order are answered as the server itself answers them (%s, %s)",
   async (version, user) => {
@@ -215,7 +239,7 @@ test.each([
         expect(ours, shown(sent)).toBe(direct);
       },
     );
-    await fc.assert(runs, { ...runsOf(20), examples: RINGS.map((each) => [each]) });
+    await fc.assert(runs, { ...runsOf(20), examples: EXAMPLES.map((each) => [each]) });
   },
   LIMIT_MS,
 );

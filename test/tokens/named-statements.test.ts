@@ -4,13 +4,16 @@ import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
 import {
   bindMessage,
+  closeMessage,
+  describeMessage,
   executeMessage,
   parseMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
+import { cstring, Frontend, message, uint16 } from "../../proxy/wire/messages.ts";
 import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import { query } from "../harness/raw-client.ts";
+import { query, Raw } from "../harness/raw-client.ts";
 import { keyLine, sealerOf } from "../harness/token-keys.ts";
 
 /* Cursors and prepared statements, by SQL and by the protocol, which share their names. */
@@ -271,4 +274,83 @@ test("a role that does not see the class gets masks by whatever name", async () 
   const [email] = await valuesOf(agent, "EXECUTE p");
   expect(email).toMatch(/^a\*+@/);
   expect(await valuesOf(agent, "FETCH ALL FROM p")).toEqual([expect.stringMatching(/\*.*1111$/)]);
+});
+
+const parse = (name: string, text: string) => parseMessage(name, Buffer.from(text));
+const describe = (name: string) => describeMessage({ target: "statement", name });
+const execute = (name: string) => [bindMessage("", name), executeMessage("", 0), syncMessage];
+const CURSOR = "DECLARE c CURSOR FOR SELECT g FROM generate_series(1, 4) g";
+
+test.each([
+  [
+    "a cursor that the protocol runs in part",
+    [
+      [query(`BEGIN; SELECT 1; ${CURSOR}`)],
+      [executeMessage("c", 1), syncMessage],
+      [query("FETCH 1 FROM c")],
+      [closeMessage({ target: "portal", name: "c" }), syncMessage],
+      [query("FETCH 1 FROM c")],
+    ],
+  ],
+  [
+    "names behind a message that has failed and names nothing",
+    [
+      [
+        ...[parse("a", "SELECT 1 AS one"), syncMessage],
+        ...[executeMessage("nowhere", 0), parse("b", "SELECT 2"), bindMessage("p", "a")],
+        ...[closeMessage({ target: "statement", name: "a" }), syncMessage],
+      ],
+      execute("a"),
+      execute("b"),
+      [executeMessage("p", 0), syncMessage],
+    ],
+  ],
+  [
+    "a Bind whose counts do not fit",
+    [
+      [
+        parse("d", "SELECT 1 AS one"),
+        message(Frontend.Bind, cstring(""), cstring("d"), uint16(3), ...[0, 0, 0, 2].map(uint16)),
+        syncMessage,
+      ],
+      execute("d"),
+    ],
+  ],
+])("%s, is answered as by the server itself", async (_, rounds) => {
+  const answers = async (client: Raw) => {
+    const seen: string[] = [];
+    for (const round of rounds) {
+      client.send(...round);
+      for (const each of round)
+        if (each[0] === Frontend.Query || each[0] === Frontend.Sync) seen.push(await client.answer());
+    }
+    client.socket.destroy();
+    return seen;
+  };
+  const expected = await answers(await Raw.logIn(server.port, database.superuser, database.database));
+  for (const user of ["helpdesk_app", "metabase", "ben"])
+    expect(await answers(await sluice.raw(user))).toEqual(expected);
+});
+
+test("what is described is not taken for what would have been described next", async () => {
+  for (const user of ["helpdesk_app", "metabase", "ben"]) {
+    const raw = await sluice.raw(user);
+    const texts = ["SELECT id FROM people", "SELECT 1 AS n, email FROM people WHERE id = 1"];
+    raw.send(...texts.map((text, i) => parse(`s${i}`, text)), syncMessage);
+    raw.send(describe("s0"), executeMessage("nowhere", 0), describe("s1"), syncMessage, ...execute("s1"));
+    const seen = [await raw.answer(), await raw.answer(), await raw.answer()];
+    expect(seen[2]).toContain("D(1,alice@example.com)");
+    raw.socket.destroy();
+  }
+});
+
+test("settings and rows that the server drops are not waited for", async () => {
+  for (const user of ["helpdesk_app", "metabase", "ben"]) {
+    const raw = await sluice.raw(user);
+    await raw.send(executeMessage("nowhere", 0)).until("E");
+    raw.send(query("SET search_path TO public"), query("COPY plain FROM STDIN"), syncMessage);
+    expect(await raw.answer()).toBe("Z(I)");
+    expect(await raw.send(query("SELECT 1 AS one")).answer()).toContain("D(1)");
+    raw.socket.destroy();
+  }
 });

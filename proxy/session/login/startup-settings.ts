@@ -1,4 +1,4 @@
-import { foldAscii, splitNames } from "../../pg/setting-text.ts";
+import { encodingName, foldAscii, namesUtf8, splitNames } from "../../pg/setting-text.ts";
 import type { Role } from "../../policy/policy.ts";
 import { isTemporarySchema, mayChangeSetting, namesPeople } from "../../sql/session-settings.ts";
 import { refuseSession } from "../../wire/refusal.ts";
@@ -83,7 +83,8 @@ export function pooledSettings(claim: Claim): ReadonlyMap<string, string> {
 }
 
 function refuseUnpinned(name: string, value: string, where: string): void {
-  if (name === "client_encoding" && !READ_AS_UTF8.has(value.toLowerCase().replace(/[^a-z0-9]/g, ""))) {
+  // SQL_ASCII is what psql asks for in the C locale; it means bytes as they are, which for a UTF8 database is UTF8.
+  if (name === "client_encoding" && !namesUtf8(value) && encodingName(value) !== "sqlascii") {
     throw refused("22023", `client_encoding must be UTF8 ${where}`, {
       hint: "Set PGCLIENTENCODING=UTF8, or client_encoding=UTF8 in the connection string.",
     });
@@ -92,12 +93,6 @@ function refuseUnpinned(name: string, value: string, where: string): void {
     throw refused("22023", `standard_conforming_strings must be on ${where}`);
   }
 }
-
-/**
- * Encodings by their names without punctuation, as the server compares them (pg_char_to_encoding). SQL_ASCII
- * is what psql asks for in the C locale; it means bytes as they are, which for a UTF8 database is UTF8.
- */
-const READ_AS_UTF8 = new Set(["utf8", "unicode", "sqlascii"]);
 
 /** A setting's value as the elements that SET would have it in; one that is not a list is its only element. */
 function valuesOf(name: string, value: string): readonly string[] {

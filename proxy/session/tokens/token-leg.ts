@@ -6,7 +6,7 @@ import { tokenColumnsOf } from "../../sql/tokens/token-columns.ts";
 import { type TokenStatement, type TokenText, UNTOUCHED } from "../../sql/tokens/token-text.ts";
 import { decodeReadyForQuery } from "../../wire/backend-messages.ts";
 import { errorResponse } from "../../wire/errors.ts";
-import { type Frame, FrameReader, frameOf } from "../../wire/frames.ts";
+import { type Frame, FrameReader, frameOf, MalformedMessage } from "../../wire/frames.ts";
 import {
   copyFailMessage,
   declaredTypes,
@@ -119,10 +119,20 @@ export class TokenLeg implements ServerLeg {
   }
 
   admits(frame: Frame): boolean {
-    if (!this.#isActive || frame.piece !== "whole" || !ASKING.has(frame.type))
+    if (!this.#isActive || frame.piece !== "whole" || !ASKING.has(frame.type) || this.#isDropped)
       return this.#inner.admits(frame);
     // What has been defined decides what the text means.
     if (this.#isLooking) return false;
+    try {
+      return this.#isUnderstood(frame) && this.#inner.admits(frame);
+    } catch (error) {
+      if (error instanceof MalformedMessage) return this.#inner.admits(frame);
+      throw error;
+    }
+  }
+
+  /** False: what the message means hangs on what has not been answered, or has to be looked up. */
+  #isUnderstood(frame: Frame): boolean {
     if (this.#lacks(frame)) {
       const look = this.#parts.doubt();
       if (look !== undefined) {
@@ -132,12 +142,16 @@ export class TokenLeg implements ServerLeg {
     }
     // The answer comes soon, and until then it is not known how the server reads this.
     if (!this.#isSure && this.#movedIn !== this.#cycles && this.#needsSettings(frame)) return false;
-    return this.#areNamesSettled(frame) && this.#inner.admits(frame);
+    return this.#areNamesSettled(frame);
   }
 
   /** Which values become tokens, and what its rows hold, may depend on names that have not been answered. */
   #areNamesSettled(frame: Frame): boolean {
     if (!this.#names.arePending) return true;
+    if (this.#ledger?.isSettled === true) {
+      this.#names.withdrawAll();
+      return true;
+    }
     const pipeline = this.#pipeline;
     switch (frame.type) {
       case Frontend.Query: {
@@ -198,6 +212,16 @@ export class TokenLeg implements ServerLeg {
       this.#inner.send(given, request);
       return;
     }
+    try {
+      this.#send(given, frame, request);
+    } catch (error) {
+      if (!(error instanceof MalformedMessage)) throw error;
+      const poisoned = frame.type === Frontend.Query ? poisonedQuery : poisonedExecute;
+      this.#put(poisoned, request, { refusal: error.error });
+    }
+  }
+
+  #send(given: Buffer | Frame, frame: Frame, request: Request): void {
     switch (frame.type) {
       case Frontend.Query:
         this.#query(given, frame, request);
@@ -224,7 +248,7 @@ export class TokenLeg implements ServerLeg {
         break;
       }
       case Frontend.FunctionCall:
-        this.#movedIn = this.#cycles++;
+        this.#asked(true);
         this.#inner.send(given, request);
         break;
       case Frontend.Sync:
@@ -246,9 +270,7 @@ export class TokenLeg implements ServerLeg {
     const { sqlStart, sqlEnd } = decodeQuery(frame);
     const bytes = frame.buffer.subarray(sqlStart, sqlEnd);
     const text = this.#textOf(bytes);
-    const isMover = mayMove(bytes);
-    if (text.refusal === undefined && isMover) this.#movedIn = this.#cycles;
-    this.#cycles++;
+    this.#asked(text.refusal === undefined && mayMove(bytes));
     const sent = this.#texts.prepared(bytes, text);
     const { rows, namings, refusal: stale } = this.#follow(sent);
     const refusal = text.refusal ?? stale;
@@ -264,7 +286,12 @@ export class TokenLeg implements ServerLeg {
     const bytes = frame.buffer.subarray(parse.sqlStart, parse.sqlEnd);
     const text = this.#textOf(bytes);
     const sent = this.#texts.prepared(bytes, text);
-    const namings = this.#propose("statements", parse.statement, { sent, index: 0, isHeld: false });
+    const namings = this.#propose("statements", parse.statement, {
+      sent,
+      index: 0,
+      isHeld: false,
+      isInner: false,
+    });
     const refusal = text.refusal ?? wrongType(declaredTypes(frame.buffer, parse.typesStart), text.parameters);
     if (refusal !== undefined) {
       this.#put(poisonedParse(parse.statement), request, { namings, refusal });
@@ -300,19 +327,19 @@ export class TokenLeg implements ServerLeg {
     const named = this.#names.expected("portals", decodeExecute(frame).portal);
     if (named === undefined) {
       const { unknown } = this.#names;
-      if (unknown === undefined) this.#inner.send(given, request);
+      if (unknown === undefined) this.#put(given, request, {});
       else this.#put(poisonedExecute, request, { refusal: unknown });
       return;
     }
     const { sent } = named;
-    const { rows, namings, refusal: stale } = this.#follow(sent);
+    const { rows, namings, refusal: stale } = named.isInner ? NOTHING_FOLLOWED : this.#follow(sent);
     // Its rows are read as the server reads them.
     const refusal = stale ?? (copies(sent.text.statements) ? this.#doubt() : undefined);
     if (refusal !== undefined) {
       this.#put(poisonedExecute, request, { refusal });
       return;
     }
-    if (sent.isMover) this.#movedIn = this.#cycles;
+    if (sent.isMover && !this.#isDropped) this.#movedIn = this.#cycles;
     this.#define(sent.text.defines ?? []);
     this.#put(given, request, { named, rows, namings });
   }
@@ -345,6 +372,13 @@ export class TokenLeg implements ServerLeg {
   #follow(sent: Sent): Followed {
     const renew = (each: Sent) => this.#texts.renew(each, this.#defined);
     return this.#isDropped ? NOTHING_FOLLOWED : this.#names.follow(sent, this.#pipeline, renew);
+  }
+
+  /** A message that ReadyForQuery answers. `moves`: how texts are read may be another from then on. */
+  #asked(moves: boolean): void {
+    if (this.#isDropped) return;
+    if (moves) this.#movedIn = this.#cycles;
+    this.#cycles++;
   }
 
   /** The server drops what is sent now. */

@@ -11,6 +11,8 @@ export interface Named {
   readonly index: number;
   /** A cursor that outlives its transaction. */
   readonly isHeld: boolean;
+  /** It is the query inside of the statement: what DECLARE opens, and PREPARE prepares. */
+  readonly isInner: boolean;
   /** Of its rows, once the server has described them. */
   origins?: readonly FieldOrigin[];
 }
@@ -95,7 +97,7 @@ export class TokenNames {
     sent.uses.forEach((use, index) => {
       if (use === undefined) return;
       if (!isFollowed(use)) {
-        const named = { sent, index, isHeld: use.isHeld };
+        const named = { sent, index, isHeld: use.isHeld, isInner: true };
         namings.push(this.propose(placeOf(use), use.key, named, pipeline, index));
         return;
       }
@@ -128,12 +130,17 @@ export class TokenNames {
 
   /** The server has refused something, and drops the rest of its pipeline. */
   withdraw(pipeline: number): void {
-    for (const naming of this.#open) {
-      const { of, change } = naming;
-      if (change.pipeline !== pipeline) continue;
-      this.#open.delete(naming);
-      this.#names[of].withdraw(change);
-    }
+    for (const naming of this.#open) if (naming.change.pipeline === pipeline) this.#undo(naming);
+  }
+
+  /** All has been answered: what the answers have not confirmed will not be. */
+  withdrawAll(): void {
+    for (const naming of this.#open) this.#undo(naming);
+  }
+
+  #undo(naming: Naming): void {
+    this.#open.delete(naming);
+    this.#names[naming.of].withdraw(naming.change);
   }
 
   /** Portals end with their transaction. */

@@ -21,8 +21,7 @@ export type ObservedRequest =
   | { readonly kind: "functionCall"; readonly at: number; readonly judged?: Judged }
   | { readonly kind: "describe" | "sync" };
 
-/** What needs no more to be known is the same object each time. */
-const DESCRIBE: ObservedRequest = { kind: "describe" };
+/** The same object each time. Of other messages a leg may keep notes, by their requests: each has an object of its own. */
 export const SYNC: ObservedRequest = { kind: "sync" };
 
 /**
@@ -30,7 +29,7 @@ export const SYNC: ObservedRequest = { kind: "sync" };
  * all the same gives an answer of another kind, and that ends the session.
  */
 export function malformed(type: number): ObservedRequest {
-  return type === Frontend.Query ? { kind: "functionCall", at: performance.now() } : DESCRIBE;
+  return type === Frontend.Query ? { kind: "functionCall", at: performance.now() } : { kind: "describe" };
 }
 
 interface Judge {
@@ -66,7 +65,7 @@ export function requestOf(frame: Frame, judge: Judge): ObservedRequest {
     case Frontend.Close:
       return { kind: "close", of: decodeClose(frame) };
     case Frontend.Describe:
-      return DESCRIBE;
+      return { kind: "describe" };
     case Frontend.FunctionCall:
       return { kind: "functionCall", at, judged: judge.call(frame) };
     default:
