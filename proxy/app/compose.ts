@@ -153,6 +153,10 @@ async function start(
   const { upstream, databases: others } = reloaded.current.targets;
   const { sealer } = keyring;
   const keys = deriveKeys(settings.key ?? randomSecret());
+  if (settings.key === undefined && crew === undefined)
+    log.warn(
+      "without --key-file the audit log names people by a key that ends with this process: no one can ask it who read whom, and policy report cannot read it",
+    );
   const usual = upstream.database ?? upstream.user ?? "postgres";
   const databases = new Set([...onDisk.databases, usual, ...others.keys()]);
   const metrics = createMetrics({

@@ -92,6 +92,8 @@ export interface Statement {
   readonly copies?: number;
   /** For a watched role: these are one person, however many rows it writes. */
   readonly copiesOne?: true;
+  /** For a watched role: each of them counts as so many people; one if absent. */
+  readonly copiesCost?: number;
   /**
    * For a watched role: the one row that it reads or writes, by its key. What it stores of it is free for readers who were shown
    * that row before.

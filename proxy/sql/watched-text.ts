@@ -271,12 +271,13 @@ export function withCopies(verdict: Verdict, copies: readonly (Copied | undefine
   const statements = verdict.statements.map((statement, index): Statement => {
     const each = copies[index];
     if (each === undefined) return statement;
-    const { people, isForGood, isOfOne, row } = each;
+    const { people, isForGood, isOfOne, cost, row } = each;
     const more = {
       copies: people,
       ...(people > 0 && { uncounted: true as const }),
       ...(isForGood && { isForGood: true as const }),
       ...(isOfOne && { copiesOne: true as const }),
+      ...(cost && { copiesCost: cost }),
     };
     const { effect } = statement;
     // What it runs is looked up by its name.

@@ -12,7 +12,7 @@ import { makeWorld, type World } from "../session/world.ts";
 
 const POLICY = `
 version: 1
-classes: { text: { mask: redact } }
+classes: { text: { mask: redact }, card: { mask: redact, cost: 5 } }
 tables:
   public.clients: { subject: id, columns: { email: text } }
   public.visits: { subject: client, columns: { said: text } }
@@ -20,6 +20,7 @@ tables:
   public.base: { subject: client, columns: { said: text } }
   public.coded: { subject: client, columns: { said: text } }
   public.shelves: { subject: client, columns: { said: text } }
+  public.cards: { subject: client, columns: { number: card } }
   public.orders: { subject: client }
   public.notes: { subject: order_id -> public.orders.client, columns: { said: text } }
 roles:
@@ -62,6 +63,8 @@ beforeAll(async () => {
     CREATE UNIQUE INDEX ON shelf_a (id);
     CREATE UNIQUE INDEX ON shelf_b (id);
     INSERT INTO shelves SELECT i, 'b', i, 'shelf ' || i FROM generate_series(1, 300) i;
+    CREATE TABLE cards (id int PRIMARY KEY, client int, number text, note text);
+    INSERT INTO cards SELECT i, i, 'n' || i FROM generate_series(1, 300) i;
     CREATE TABLE calm (b text);
     CREATE TABLE plain (id int, b int);
     INSERT INTO plain SELECT i, i FROM generate_series(1, 300) i;
@@ -324,6 +327,32 @@ describe("whoever takes rows from their people by another name is charged as if 
     });
     const updates = sluice.statements().filter(({ command }) => command === "UPDATE");
     expect(updates.map(({ people }) => people)).toEqual([1]);
+  });
+});
+
+describe("values whose class costs five cost that also where they are stored, or their rows are taken", () => {
+  test.each([
+    ["INSERT INTO calm SELECT number FROM cards WHERE id = $"],
+    ["SELECT id FROM cards WHERE id = $", "UPDATE cards SET note = number WHERE id = $"],
+    ["UPDATE cards SET client = 1 WHERE id = $"],
+  ])("%s", async (...statements) => {
+    let stored = 0;
+    await asReader(async (raw) => {
+      for (const sql of each(...statements)) {
+        const answer = await raw.ask(query(sql));
+        if (!sql.startsWith("SELECT") && codeIn(answer) === undefined) stored++;
+      }
+    });
+    expect(stored).toBeGreaterThan(0);
+    expect(stored).toBeLessThanOrEqual(BUDGET / 5);
+  });
+
+  test("a row that was shown with its card is free to save", async () => {
+    const charged = await asReader(async (raw) => {
+      await raw.ask(query("SELECT * FROM cards WHERE id = 290"));
+      await raw.ask(query("UPDATE cards SET client = 290, number = 'x' WHERE id = 290"));
+    });
+    expect(charged.named).toBe(1);
   });
 });
 

@@ -255,6 +255,15 @@ test("what policy check warns of is in the log, with file and line: at start and
   }
 });
 
+test("without a key of the fleet's the log says what the audit log will not be able to tell", async () => {
+  const told = async (variables: Readonly<Record<string, string>>) => {
+    const sluice = await startSluice({ policy: POLICY, upstream: database.uri, variables });
+    await sluice.close();
+    return sluice.log.filter(({ msg }) => /without --key-file/.test(String(msg))).length;
+  };
+  expect([await told({ SLUICE_KEY: "" }), await told({})]).toEqual([1, 0]);
+});
+
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await new Promise((resolve) => server.once("listening", resolve));

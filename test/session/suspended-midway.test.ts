@@ -1,4 +1,5 @@
 import type pg from "pg";
+import { Sequelize } from "sequelize";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Suspension } from "../../proxy/orders/suspensions.ts";
 import {
@@ -347,3 +348,20 @@ test.each(["helpdesk_app", "metabase"])(
     await pooled.close();
   },
 );
+
+test("an object mapper hears of it, and its next transaction is stored", async () => {
+  const options = { dialect: "postgres", logging: false, pool: { max: 1 } } as const;
+  const sequelize = new Sequelize(sluice.uri("helpdesk_app"), options);
+  const asPerson = (person: string, midway = () => {}) =>
+    sequelize.transaction(async (transaction) => {
+      const bind = [person];
+      await sequelize.query("SELECT set_config('app.agent', $1, true)", { bind, transaction });
+      await sequelize.query("INSERT INTO notes (said) VALUES ($1)", { bind, transaction });
+      midway();
+    });
+  await expect(asPerson("anna", () => suspend("anna"))).rejects.toMatchObject({ original: MIDWAY });
+  await expect(asPerson("anna")).rejects.toMatchObject({ original: SUSPENDED });
+  await asPerson("ben");
+  expect(await notes()).toEqual(["ben"]);
+  await sequelize.close();
+});

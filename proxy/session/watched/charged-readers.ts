@@ -131,12 +131,16 @@ export class Readers {
   /** The statement as it counts for them: what it stores of a row that they were shown is free. */
   due({ key }: Reader, statement: Statement, row: string | undefined): Statement {
     if (row === undefined || statement.copies === undefined) return statement;
-    return sharedOf(this.#parts).rows.has(`${key}\0${row}`) ? ofPaidRow(statement) : statement;
+    const paid = sharedOf(this.#parts).rows.get(`${key}\0${row}`) ?? 0;
+    return (statement.copiesCost ?? 1) <= paid ? ofPaidRow(statement) : statement;
   }
 
   /** They have been shown a row, and its person is charged to them: it is free for as long as the person is counted. */
-  showed({ key, account }: Reader, row: string): void {
-    sharedOf(this.#parts).rows.set(`${key}\0${row}`, true, { ttl: shownFor(account.windows) });
+  showed({ key, account }: Reader, row: string, cost: number): void {
+    const { rows } = sharedOf(this.#parts);
+    const id = `${key}\0${row}`;
+    if ((rows.get(id) ?? 0) > cost) return;
+    rows.set(id, cost, { ttl: shownFor(account.windows) });
   }
 
   #make({ role, person: named }: Standing): Reader {
@@ -177,8 +181,8 @@ interface Shared {
   readonly alerts: BudgetAlerts;
   /** What a budget counts together: a user, a role, an address. */
   readonly advances: LRUCache<string, Advance>;
-  /** Rows that readers were shown, by their keys. */
-  readonly rows: LRUCache<string, true>;
+  /** Rows that readers were shown, by their keys, and as how many people each was charged. */
+  readonly rows: LRUCache<string, number>;
 }
 
 /** More than people who read at one time. */

@@ -32,8 +32,9 @@ class Unpaid {
   }
 
   get batch(): Batch {
-    const { people, namespaces, bytes, run } = this;
-    const cost = run.shape.metering?.cost ?? 1;
+    const { people, namespaces, bytes, run, of } = this;
+    const { copiesCost, metering } = run.shape;
+    const cost = (of === "copy" ? copiesCost : metering?.cost) ?? 1;
     const batch = { rows: bytes.length, people, namespaces, unknownPerRow: 0, cost, bytes };
     return this.#units === undefined ? batch : { ...batch, units: this.#units.map((each) => each * cost) };
   }

@@ -190,7 +190,8 @@ export class ShownRows {
   /** The row that it names is paid for. */
   #note({ row, shape }: Run): void {
     if (row === undefined || shape.kind !== "read" || this.#reader === undefined) return;
-    if (!this.#state.keysGiven.mayHave(row)) this.#state.readers.showed(this.#reader, row);
+    if (!this.#state.keysGiven.mayHave(row))
+      this.#state.readers.showed(this.#reader, row, shape.metering?.cost ?? 1);
   }
 
   #forward(frame: FrameReader): void {

@@ -6,6 +6,7 @@ import { nodeOf } from "../parse/grammar.ts";
 import { isOn } from "../parse/options.ts";
 import type { RawStatement } from "../parse/parse-text.ts";
 import { functionsMeant } from "./calls.ts";
+import { costOfCopied } from "./copied-costs.ts";
 import { peopleInRow } from "./copied-row.ts";
 import type { Given } from "./given.ts";
 import { keptByCalls, runsText } from "./kept-by-calls.ts";
@@ -23,6 +24,8 @@ export interface Copied {
   readonly isForGood: boolean;
   /** All rows together show one person. */
   readonly isOfOne?: true;
+  /** As how many people each of them counts; 1 if absent. */
+  readonly cost?: number;
   /** They are those of one row, which its key names. */
   readonly row?: PinnedConstant;
 }
@@ -79,9 +82,11 @@ function storedBy(
   if (gathers || !isToldRows || taken === "any number") return { people: Number.POSITIVE_INFINITY };
   const row = copied.every(({ isOfOthers }) => !isOfOthers) ? rowNamed(statement, given, top) : undefined;
   const isOfOne = people === 0 && taken === "one person";
+  const cost = costOfCopied(statement, given, stored, taken);
   return {
     people: people + (taken === "nobody" ? 0 : 1),
     ...(isOfOne && { isOfOne }),
+    ...(cost > 1 && { cost }),
     ...(row && { row }),
   };
 }
