@@ -37,6 +37,7 @@ const OWN = new Set(["user", "database", "replication", "options"]);
 /** NAMEDATALEN - 1. The server truncates longer names, and would then log in a user whom the policy did not check. */
 const NAME_BYTES = 63;
 
+const NO_KEY = Buffer.alloc(0);
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Reads a packet of `FrameReader.nextStartup`. */
@@ -57,11 +58,14 @@ export function decodeStartup(frame: Frame): StartupPacket {
   }
 }
 
+/**
+ * The key has 4 bytes in protocol 3.0, up to 256 in 3.2 (Postgres docs, "CancelRequest"). One of another length is nobody's: as
+ * a wrong one it gets no answer (ProcessCancelRequestPacket of tcop/backend_startup.c).
+ */
 function decodeCancel(body: BodyReader): StartupPacket {
-  const processId = body.int32();
-  // 4 bytes in protocol 3.0, up to 256 in 3.2 (Postgres docs, "CancelRequest").
-  if (body.left < 4 || body.left > 256) throw new ProtocolViolation("invalid length of cancel key");
-  return { kind: "cancel", processId, key: Buffer.from(body.bytes(body.left)) };
+  const processId = body.left < 4 ? 0 : body.int32();
+  const key = body.bytes(body.left);
+  return { kind: "cancel", processId, key: key.length > 256 ? NO_KEY : Buffer.from(key) };
 }
 
 function decodeParameters(body: BodyReader, version: number): Startup {

@@ -103,6 +103,24 @@ describe("the first packet", () => {
   });
 
   test.each([
+    ["SSL", sslRequest],
+    ["GSSAPI encryption", GSSENC_REQUEST],
+  ])(
+    "a client that does not wait for the answer about %s is turned away, as by Postgres",
+    async (what, request) => {
+      const client = await RawClient.connect(sluice.port);
+      client.socket.removeAllListeners("data");
+      const said: Buffer[] = [];
+      client.socket.on("data", (bytes: Buffer) => said.push(bytes));
+      client.send(request, startup(3 << 16, [["user", "anna"]]));
+      await client.closed();
+      expect(Buffer.concat(said).toString()).toMatch(
+        new RegExp(`^NE.*08P01.*received unencrypted data after ${what}`, "s"),
+      );
+    },
+  );
+
+  test.each([
     ["protocol 2", startup(2 << 16, []), "0A000", /unsupported frontend protocol 2.0/],
     ["protocol 4", startup(4 << 16, []), "0A000", /unsupported frontend protocol 4.0/],
     ["no user", startup(3 << 16, [["database", "x"]]), "28000", /no PostgreSQL user name/],
@@ -132,6 +150,9 @@ describe("the first packet", () => {
     ["a length of nothing", int32(0)],
     ["a web browser", Buffer.from("GET / HTTP/1.1\r\nHost: db\r\n\r\n")],
     ["a TLS client, where there is no TLS", Buffer.from("160301020001000100", "hex")],
+    ["a cancel request without a key", cancelRequest(1, Buffer.alloc(0))],
+    ["a cancel request with a key of 300 bytes", cancelRequest(1, Buffer.alloc(300))],
+    ["a cancel request without a process", Buffer.from("0000000804d2162e", "hex")],
     ["a client that says good-bye at once", Buffer.from("5800000004", "hex")],
   ])("%s is left without a word", async (_, packet) => {
     const socket = connect(sluice.port, "127.0.0.1");

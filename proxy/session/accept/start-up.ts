@@ -66,7 +66,10 @@ export async function receiveClient(
       case "gss":
         refuseRepetition(client, packet.kind, answered);
         if (packet.kind === "ssl" && tls) client = over(await makeTls(client, tls, signal));
-        else client.send(Buffer.from("N"));
+        else {
+          client.send(Buffer.from("N"));
+          refuseMore(client, packet.kind);
+        }
     }
   }
 }
@@ -93,6 +96,13 @@ function refuseRepetition(client: Conversation, kind: "ssl" | "gss", answered: S
     throw new ProtocolViolation(`unsupported frontend protocol ${code}: server supports 3.0 to 3.2`, "0A000");
   }
   answered.add(kind);
+}
+
+/** As for TLS that is there: whoever waits for no answer cannot know whether what they say next is encrypted. */
+function refuseMore({ reader }: Conversation, kind: "ssl" | "gss"): void {
+  if (reader.buffered === 0) return;
+  const what = kind === "ssl" ? "SSL" : "GSSAPI encryption";
+  throw new ProtocolViolation(`received unencrypted data after ${what} request`);
 }
 
 async function makeTls(client: Conversation, tls: ClientTls, signal: AbortSignal): Promise<Socket> {
