@@ -38,6 +38,10 @@ describe("what was said before any row was read is told", () => {
     expect(textOfError("25P02")).toMatch(/ignored until end of transaction block$/);
   });
 
+  test.each(["08P01", "25001", "25006", "25P01"])("what kind of mistake %s is", (sqlstate) => {
+    expect(textOfError(sqlstate)).not.toMatch(/^the statement failed/);
+  });
+
   test("errors of statements that touch nobody", () => {
     const telling = tellingOf(undefined, fields({ C: "22012" }), false);
     expect(telling.message("division by zero")).toBe("division by zero");

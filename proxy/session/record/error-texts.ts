@@ -41,6 +41,9 @@ const TEXTS: Readonly<Record<string, string>> = {
   "23505": "a unique constraint is violated",
   "23514": "a check constraint is violated",
   "23P01": "an exclusion constraint is violated",
+  "25001": "this cannot be done inside of a transaction",
+  "25006": "this cannot be done in a read-only transaction",
+  "25P01": "this can only be done inside of a transaction",
   "25P02": "current transaction is aborted, commands ignored until end of transaction block",
   "40001": "could not serialize access due to a concurrent change: try the transaction again",
   "40P01": "deadlock detected: try the transaction again",
@@ -60,8 +63,10 @@ const TEXTS: Readonly<Record<string, string>> = {
 
 /** What is said of an SQLSTATE that has no text of its own. */
 const BY_CLASS: Readonly<Record<string, string>> = {
+  "08": "a message does not fit the statement that it is for",
   "22": "a value cannot be used here",
   "23": "an integrity constraint is violated",
+  "25": "the transaction is not in a state for this",
   "40": "the transaction was rolled back: try it again",
   "42": "a name or a type in this statement is not valid for one of its values",
   "53": "the server lacks resources",
