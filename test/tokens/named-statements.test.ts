@@ -5,6 +5,7 @@ import { canaryToken } from "../../proxy/tokens/canary.ts";
 import {
   bindMessage,
   closeMessage,
+  copyFailMessage,
   describeMessage,
   executeMessage,
   parseMessage,
@@ -353,4 +354,21 @@ test("settings and rows that the server drops are not waited for", async () => {
     expect(await raw.send(query("SELECT 1 AS one")).answer()).toContain("D(1)");
     raw.socket.destroy();
   }
+});
+
+test("nor are answers that the server keeps to itself, behind a query that it has dropped", async () => {
+  const sent = [
+    ...[bindMessage("", ""), query("SELECT 1"), syncMessage, query("")],
+    ...[parse("", "SELECT 1"), query("COPY plain FROM STDIN"), copyFailMessage("enough"), syncMessage],
+  ];
+  const answers = async (raw: Raw) => {
+    raw.send(...sent);
+    const seen: string[] = [];
+    for (let i = 0; i < 4; i++) seen.push(await raw.answer());
+    raw.socket.destroy();
+    return seen;
+  };
+  const expected = await answers(await Raw.logIn(server.port, database.superuser, database.database));
+  for (const user of ["helpdesk_app", "metabase"])
+    expect(await answers(await sluice.raw(user))).toEqual(expected);
 });

@@ -124,7 +124,10 @@ export class TokenLeg implements ServerLeg {
     // What has been defined decides what the text means.
     if (this.#isLooking) return false;
     try {
-      return this.#isUnderstood(frame) && this.#inner.admits(frame);
+      if (this.#isUnderstood(frame)) return this.#inner.admits(frame);
+      // The server may keep to itself what is waited for.
+      if (this.#ledger?.mustFlush === true) this.flush();
+      return false;
     } catch (error) {
       if (error instanceof MalformedMessage) return this.#inner.admits(frame);
       throw error;
@@ -198,10 +201,16 @@ export class TokenLeg implements ServerLeg {
 
   /** What the server has told of its settings holds for what is sent next. */
   get #isSure(): boolean {
-    const ledger = this.#ledger;
-    // The Sync of a COPY that failed may have no answer.
-    if (ledger?.isSettled === true && ledger.intake === "ready") this.#ended = this.#cycles;
+    if (this.#isAnswered) this.#ended = this.#cycles;
     return this.#movedIn === undefined || this.#ended > this.#movedIn;
+  }
+
+  /** Nothing that was sent will be answered any more: what is not counted by now the server has dropped. */
+  get #isAnswered(): boolean {
+    const ledger = this.#ledger;
+    if (ledger?.isSettled !== true) return false;
+    // The Sync of a COPY that failed may yet have an answer.
+    return ledger.intake === "ready" || (ledger.intake === "pipeline" && !ledger.isInDoubt);
   }
 
   send(given: Buffer | Frame, request: Request): void {
