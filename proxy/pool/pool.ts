@@ -25,6 +25,11 @@ const DESERTED_MS = 2_000;
  * somebody waits for: each place logs in to the server that seldom, whatever mix of clients comes.
  */
 export const KEPT_MS = 250;
+/**
+ * A server that takes no more connections (max_connections, CONNECTION LIMIT) is asked again after so long: who waits has those
+ * that there are. A backend that was told to end may count for a moment.
+ */
+const FULL_MS = 1_000;
 /** A server's farewell to a connection that has been idle for longer is read before it is lent. */
 const STALE_MS = 1_000;
 
@@ -54,6 +59,9 @@ export class Pool {
   /** By the key of their startup packets: how many are being opened, or looked at before they are lent. */
   readonly #coming = new Map<string, number>();
   #comingCount = 0;
+  /** The server takes no more until then; when a connection was last closed. By `performance.now()`. */
+  #fullUntil = 0;
+  #closedAt = Number.NEGATIVE_INFINITY;
   readonly #clients = new Set<object>();
   /** The settings with which the server begins sessions; undefined until it was asked. */
   #defaults: string | undefined;
@@ -94,7 +102,7 @@ export class Pool {
 
   /** Whether one of this kind, or of another that may give way, would be had without waiting for a client. */
   get isFree(): boolean {
-    return this.#line.size === 0 && (this.#idle.length > 0 || this.#open < this.#options.size);
+    return this.#line.size === 0 && (this.#idle.length > 0 || this.#hasRoom);
   }
 
   /** No connection is open, nor being opened. */
@@ -179,6 +187,10 @@ export class Pool {
     return this.#idle.length + this.#held.size + this.#comingCount;
   }
 
+  get #hasRoom(): boolean {
+    return this.#open < this.#options.size && performance.now() >= this.#fullUntil;
+  }
+
   #closeIdle(): void {
     for (const connection of [...this.#idle]) connection.close();
   }
@@ -210,7 +222,7 @@ export class Pool {
     clearTimeout(this.#again);
     const spoken = new Map<string, number>();
     for (const waiting of this.#line) {
-      if (this.#idle.length === 0 && this.#open >= this.#options.size) return;
+      if (this.#idle.length === 0 && !this.#hasRoom) break;
       const { asker, startup } = waiting;
       const { key } = startup;
       const connection = this.#fitting(asker, key);
@@ -223,10 +235,13 @@ export class Pool {
       const before = spoken.get(key) ?? 0;
       spoken.set(key, before + 1);
       if (before < (this.#coming.get(key) ?? 0)) continue;
-      if (this.#open < this.#options.size || this.#makeRoom(key, waiting.since)) void this.#connect(startup);
+      if (this.#hasRoom || this.#makeRoom(key, waiting.since)) void this.#connect(startup);
     }
-    if (this.#line.size > 0 && this.#idle.length > 0)
-      this.#again = setTimeout(() => this.#serve(), this.#untilOld()).unref();
+    const untilRoom = this.#fullUntil - performance.now();
+    if (this.#line.size > 0 && (this.#idle.length > 0 || untilRoom > 0)) {
+      const wait = untilRoom > 0 ? Math.min(untilRoom, this.#untilOld()) : this.#untilOld();
+      this.#again = setTimeout(() => this.#serve(), wait).unref();
+    }
   }
 
   /** An idle connection for this startup packet: the asker's own last one if that is free, else the one used last. */
@@ -311,8 +326,17 @@ export class Pool {
       this.release(connection);
     } catch (error) {
       this.#came(startup.key);
-      this.#fail(startup, error instanceof NoConnection ? error : BROKEN);
+      const problem = error instanceof NoConnection ? error : BROKEN;
+      if (problem.sqlstate === TOO_MANY && this.#mayWait) {
+        this.#fullUntil = performance.now() + FULL_MS;
+        this.#serve();
+      } else this.#fail(startup, problem);
     }
+  }
+
+  /** There is, or will soon be, a connection to wait for. */
+  get #mayWait(): boolean {
+    return this.#open > 0 || performance.now() - this.#closedAt < FULL_MS;
   }
 
   #comes(key: string): void {
@@ -329,6 +353,7 @@ export class Pool {
 
   /** The one for whom it was opened is told; the next ones try again. */
   #fail({ key }: Startup, problem: NoConnection): void {
+    this.#fullUntil = 0;
     const first = this.#line.firstOf(key);
     if (first !== undefined) {
       this.#line.remove(first.asker);
@@ -346,9 +371,13 @@ export class Pool {
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
     this.#held.delete(connection);
+    this.#closedAt = performance.now();
     this.#serve();
   }
 }
+
+/** too_many_connections */
+const TOO_MANY = "53300";
 
 const BROKEN = new NoConnection(
   errorResponse(refuseSession("08006", "the proxy cannot log in to the database server")),

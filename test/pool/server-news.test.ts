@@ -142,6 +142,24 @@ describe("what a user's or a database's sessions begin with is what it is now", 
   });
 });
 
+test("where the server takes fewer connections than the pool may have, clients wait for those that there are", async () => {
+  await database.query("CREATE ROLE narrow LOGIN CONNECTION LIMIT 2");
+  onTestFinished(() => void database.query("DROP ROLE narrow"));
+  const uri = `postgresql://narrow@127.0.0.1:${database.port}/${database.database}`;
+  const own = await startProxy({ ...database, uri }, { policy: POLICY, pool: { size: 5 } });
+  onTestFinished(() => own.close());
+  const many = Array.from({ length: 8 }, async (_, place) => {
+    for (let round = 0; round < 5; round++) {
+      // Settings with a dot cannot be carried: the kinds take each other's places.
+      const one = new pg.Client({ connectionString: own.uri(WHO), options: `-c app.kind=${place % 2}` });
+      await one.connect();
+      for (let i = 0; i < 3; i++) await one.query("SELECT pg_sleep(0.005)");
+      await one.end();
+    }
+  });
+  await Promise.all(many);
+});
+
 describe("a new client's statement is read as the database is now, whoever has prepared the same text before", () => {
   test.each([
     [

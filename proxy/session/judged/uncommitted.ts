@@ -1,7 +1,7 @@
 import type { Ledger } from "../../protocol/ledger.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import type { TransactionStatus } from "../../wire/messages.ts";
-import type { Refusal } from "../../wire/refusal.ts";
+import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { SessionParts } from "../context/parts.ts";
 import { mayStore } from "../decide/touching.ts";
 
@@ -27,17 +27,17 @@ export class Uncommitted {
   }
 
   /** A statement is about to be sent; `shape`: what it runs by whatever name. */
-  sent(person: string | undefined, { kind, ...statement }: Statement, shape: Statement): void {
+  sent(person: string | undefined, statement: Statement, shape: Statement): void {
     if (person !== undefined && mayStore(shape)) this.#sent.add(person);
-    if (kind !== "transaction") return;
+    if (statement.kind !== "transaction") return;
     if (BEGINS.has(statement.command)) this.#pipelineOfBlock = this.#ledger.pipeline;
-    else if (endsBlock({ kind, ...statement })) this.#pipelineOfBlock = undefined;
+    else if (endsBlock(statement)) this.#pipelineOfBlock = undefined;
   }
 
   /** The server has run it, as far as it was asked to. */
   ran(person: string | undefined, statement: Statement, shape: Statement): void {
     if (endsBlock(statement)) this.#wrote.clear();
-    else if (person !== undefined && mayStore(shape)) this.#wrote.add(person);
+    else if (person !== undefined && mayStore(shape) && this.#wrote.size <= MOST) this.#wrote.add(person);
   }
 
   ready(status: TransactionStatus): void {
@@ -47,8 +47,7 @@ export class Uncommitted {
 
   /** Why a text may not run that would commit the open transaction. "unsettled": that depends on answers to come. */
   refusalOf(statements: readonly Statement[]): Refusal | "unsettled" | undefined {
-    if (!this.#isSuspect || !commits(statements)) return undefined;
-    return this.#refusal;
+    return commits(statements) && this.#isSuspect ? this.#refusal : undefined;
   }
 
   /** The same for the end of a pipeline, which commits what is in no block. */
@@ -59,6 +58,7 @@ export class Uncommitted {
   }
 
   get #isSuspect(): boolean {
+    if (this.#wrote.size > MOST) return true;
     return this.#firstOf(this.#wrote) !== undefined || this.#firstOf(this.#sent) !== undefined;
   }
 
@@ -66,6 +66,7 @@ export class Uncommitted {
     if (!this.#ledger.isSettled) return "unsettled";
     // In a failed block there is nothing to commit.
     if (this.#ledger.transaction === "E") return undefined;
+    if (this.#wrote.size > MOST) return CROWDED;
     const refusal = this.#firstOf(this.#wrote);
     return refusal && { ...refusal, message: `${refusal.message}: what they wrote was rolled back` };
   }
@@ -78,6 +79,17 @@ export class Uncommitted {
     return undefined;
   }
 }
+
+/** So many people are remembered for one transaction. */
+const MOST = 10_000;
+
+const CROWDED = refuse(
+  "54000",
+  `more than ${MOST} people have written in one transaction: it was rolled back`,
+  {
+    hint: "Commit more often.",
+  },
+);
 
 const BEGINS: ReadonlySet<string> = new Set(["BEGIN", "START TRANSACTION"]);
 const COMMITS: ReadonlySet<string> = new Set(["COMMIT", "PREPARE TRANSACTION"]);

@@ -130,7 +130,11 @@ export class TokenNames {
 
   /** The server has refused something, and drops the rest of its pipeline. */
   withdraw(pipeline: number): void {
-    for (const naming of this.#open) if (naming.change.pipeline === pipeline) this.#undo(naming);
+    // They stand in the order in which they were sent: those behind are not looked at.
+    for (const naming of this.#open) {
+      if (naming.change.pipeline > pipeline) return;
+      if (naming.change.pipeline === pipeline) this.#undo(naming);
+    }
   }
 
   /** All has been answered: what the answers have not confirmed will not be. */

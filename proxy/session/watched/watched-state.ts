@@ -72,7 +72,10 @@ export class WatchedState extends SessionState<WatchedRequest> {
   /** Why a text may not run that would commit what a suspended person wrote: by itself, by EXECUTE, or at the end of a pipeline. */
   uncommittable(statements: readonly Statement[], by: Protocol): Refusal | "unsettled" | undefined {
     const { uncommitted } = this;
-    const refusal = uncommitted.refusalOf(statements.map((each) => this.#executed(each)));
+    const isNamed = statements.some(({ effect }) => effect?.kind === "execute");
+    const refusal = uncommitted.refusalOf(
+      isNamed ? statements.map((each) => this.#executed(each)) : statements,
+    );
     return refusal ?? (by === "simple" ? uncommitted.refusalOfSync : undefined);
   }
 
