@@ -395,6 +395,13 @@ function inDoubt(statement: Statement, doubt: Doubt): Statement {
   };
 }
 
+/** The same statement, of whose rows nothing is known: unless it has been sent with columns that say whose they are. */
+export function ofUnknownRows(statement: Statement): Statement {
+  const { kind, reads, metering, silent } = statement;
+  const shows = metering === undefined && reads.length > 0 && GIVES_ROWS.has(kind) && silent !== true;
+  return shows ? { ...statement, ...BY_SIZE } : statement;
+}
+
 /** How many people each row shows that it may store, or take from its person, if its names mean other relations. */
 function copiesInDoubt({ touch, copies = 0 }: Statement): number {
   if (touch?.stores === true) return Number.POSITIVE_INFINITY;

@@ -383,6 +383,45 @@ test("the log has no text whose strings may end elsewhere", async () => {
   expect(updates.map(({ statement }) => statement)).toEqual([""]);
 });
 
+test("a view that was replaced is looked at before it is read, also under a name with its schema", async () => {
+  let shown = 0;
+  const { named } = await asReader(async (raw) => {
+    await raw.ask(query("CREATE VIEW made.soon AS SELECT id, b::text AS b FROM made.own"));
+    await raw.ask(query("SELECT b FROM made.soon"));
+    await raw.ask(query("CREATE OR REPLACE VIEW made.soon AS SELECT id, email AS b FROM public.clients"));
+    shown = rowsOf(await raw.ask(query("SELECT b FROM made.soon WHERE id < 20")));
+    expect(shown).toBe(19);
+  });
+  expect(named).toBeGreaterThanOrEqual(shown);
+});
+
+async function waiting(): Promise<number | undefined> {
+  const { rows } = await world.database.query<{ n: number }>(
+    "SELECT count(*)::int AS n FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
+  );
+  return rows[0]?.n;
+}
+
+test("a view that another connection replaces while a text waits is counted by size", async () => {
+  let shown = 0;
+  const { named, unnamed } = await asReader(async (raw) => {
+    const other = await sluice.raw("helpdesk_app");
+    await other.ask(query("CREATE VIEW made.late AS SELECT id, b::text AS b FROM made.own"));
+    await other.ask(query("SELECT b FROM made.late"));
+    await other.ask(query("SELECT pg_advisory_lock(7)"));
+    await raw.ask(query("SELECT b FROM made.late"));
+    raw.send(query("SELECT FROM pg_advisory_lock(7); SELECT b FROM made.late"));
+    await expect.poll(waiting).toBe(1);
+    await other.ask(query("CREATE OR REPLACE VIEW made.late AS SELECT id, email AS b FROM public.clients"));
+    // Waits for the catalog.
+    await other.ask(query("SELECT b FROM made.late WHERE id = 1"));
+    await other.ask(query("SELECT pg_advisory_unlock(7)"));
+    shown = rowsOf(await raw.until("Z")) - 1;
+    other.socket.end();
+  });
+  expect(named + unnamed).toBeGreaterThanOrEqual(shown);
+});
+
 describe("what an application does with names of its own costs nobody", () => {
   test.each([
     ["CREATE TEMP TABLE t (id int)", "INSERT INTO t VALUES (1)", "UPDATE t SET id = 2", "DELETE FROM t"],

@@ -59,8 +59,8 @@ const UNDONE = "nothing was stored: ";
 /** Of a text with several statements nothing can be taken back by itself. */
 export const NOT_BY_ITSELF: Refusal = refuse(
   "42501",
-  "a statement that copies values of people stands beside others in one text",
-  { hint: "Send it by itself: where a budget has no room for what it copies, it is undone." },
+  "a statement that copies values of people, or may take rows from them, stands beside others in one text",
+  { hint: "Send it by itself: where a budget has no room for it, it is undone." },
 );
 
 export const GATHERS: Refusal = refuse("53400", `${UNDONE}how many people are in it is not known`, {

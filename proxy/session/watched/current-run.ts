@@ -1,5 +1,6 @@
 import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
+import { ofUnknownRows } from "../../sql/watched-text.ts";
 import { SessionEnd } from "../context/parts.ts";
 import { COMMITTING, commitIn } from "../judged/committing.ts";
 import { hasSource } from "../statement/described.ts";
@@ -118,7 +119,10 @@ export class CurrentRun {
     const row = portal === undefined ? own && rowInText(judged, own) : rowOf(portal.pinned);
     const statement = this.#state.readers.due(request.reader, own ?? UNKNOWN_STATEMENT, row);
     const counts = portal?.counts ?? { rows: 0, bytes: 0 };
-    const shape = this.#shapeFor(request.reader, statement, judged.scope);
+    const known = this.#shapeFor(request.reader, statement, judged.scope);
+    // It may have waited for a lock, or behind another statement of its text, while somebody gave a name other rows.
+    const isOld = judged.scope.catalog.version !== this.#state.parts.catalog.current.version;
+    const shape = isOld ? ofUnknownRows(known) : known;
     const run = new Run(judged, statement, shape, counts, request.at);
     run.row = row;
     return this.#begun(run, request.reader);

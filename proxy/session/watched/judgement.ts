@@ -122,8 +122,8 @@ export class Judgement {
     const { certainty, ledger } = this.#state;
     // Before the next transaction, in which it could not be done.
     if (this.#state.remeant && ledger.isIdle) this.#looksAgain();
-    const { remeant } = this.#state;
-    const isHanging = statements.some((each) => mayHang(each) || (remeant && each.reads.length > 0));
+    const isRemeant = this.#state.remeant || this.#looking !== undefined;
+    const isHanging = statements.some((each) => mayHang(each) || (isRemeant && namesTables(each)));
     if (!isHanging && !this.#concernsReader(statements)) return true;
     if (isHanging && (this.#looking !== undefined || (this.#state.defined && !this.#looksAgain())))
       return false;
@@ -237,6 +237,10 @@ const NO_NAMES: ReadonlySet<string> = new Set();
 
 function isSame(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((each, i) => each === b[i]);
+}
+
+function namesTables({ reads, writes }: Statement): boolean {
+  return reads.length + writes.length > 0;
 }
 
 /** A name without a schema may mean a table of people once search_path has moved. */
