@@ -11,7 +11,10 @@ test("of so many people that not all can be remembered nothing is committed", ()
   for (let i = 0; i < 10_000; i++) uncommitted.ran(`agent ${i}`, WRITING, WRITING);
   expect(uncommitted.refusalOf([COMMITTING])).toBeUndefined();
   uncommitted.ran("agent 10000", WRITING, WRITING);
-  expect(uncommitted.refusalOf([COMMITTING])).toMatchObject({ sqlstate: "54000", hint: "Commit more often." });
+  expect(uncommitted.refusalOf([COMMITTING])).toMatchObject({
+    sqlstate: "54000",
+    hint: "Commit more often.",
+  });
   uncommitted.ready("I");
   expect(uncommitted.refusalOf([COMMITTING])).toBeUndefined();
 });
