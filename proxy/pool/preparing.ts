@@ -1,4 +1,5 @@
 import type { Ledger } from "../protocol/ledger.ts";
+import { refuseWeight } from "../protocol/most-named.ts";
 import type { Change } from "../protocol/object-names.ts";
 import type { Request } from "../protocol/requests.ts";
 import { type Residue, residueOfPreparing } from "../sql/session-residue.ts";
@@ -87,7 +88,8 @@ export class Preparing {
     const { statement: name, sqlStart, sqlEnd, typesStart } = decodeParse(frame);
     const declared = declaredTypes(frame.buffer, typesStart);
     const residue = server.residueOf(frame.buffer.subarray(sqlStart, sqlEnd), declared);
-    const { refusal, deallocates } = residue;
+    const { deallocates } = residue;
+    const refusal = residue.refusal ?? (name === "" ? undefined : refuseWeight(server.statements.weight));
     if (refusal !== undefined && deallocates === undefined) {
       const poisoned = name === "" ? poisonedParse("") : poisonedNamed;
       const change = name === "" ? this.unnamedGoes(connection) : undefined;

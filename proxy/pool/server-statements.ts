@@ -1,3 +1,5 @@
+import { NAME_BYTES } from "../protocol/most-named.ts";
+
 /** A statement that a client has prepared: what Parse holds behind the name, and what it is known by. */
 export interface ClientStatement {
   /** Equal for statements that mean the same on any connection. */
@@ -8,6 +10,11 @@ export interface ClientStatement {
   readonly since: number;
   /** DEALLOCATE of this name: the server does not know it, and gets an empty statement. */
   readonly deallocates?: string;
+}
+
+/** Bytes that a client's statement holds. */
+export function weightOfStatement({ body, key }: ClientStatement): number {
+  return NAME_BYTES + body.length + key.length;
 }
 
 interface Prepared {

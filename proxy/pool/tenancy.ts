@@ -14,7 +14,7 @@ import type { Pool } from "./pool.ts";
 import { OwnQuery } from "./pool-requests.ts";
 import type { PoolSession } from "./pool-session.ts";
 import type { ServerConnection } from "./server-connection.ts";
-import type { ClientStatement } from "./server-statements.ts";
+import { weightOfStatement } from "./server-statements.ts";
 import { StatementBarrier } from "./statement-barrier.ts";
 import { asking, type SyncedParameters } from "./synced-parameters.ts";
 import { isFarewell, type SentMessage, Unanswered } from "./unanswered.ts";
@@ -40,7 +40,7 @@ export class Tenancy implements Asker, PoolSession {
   readonly residueOf: TenancyOptions["residueOf"];
   readonly barriers = new StatementBarrier(new Barrier());
   readonly parameterSync: ParameterSync;
-  readonly statements = new Names<ClientStatement>();
+  readonly statements = new Names(weightOfStatement);
   readonly lease: Lease;
   readonly unanswered = new Unanswered();
   /** What the session gets in the server's stead. */

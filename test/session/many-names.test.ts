@@ -1,4 +1,6 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import type { Kept } from "../../proxy/session/statement/decision.ts";
+import { ObservedNames } from "../../proxy/session/transparent/observed-names.ts";
 import {
   bindMessage,
   closeMessage,
@@ -6,8 +8,9 @@ import {
   queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
+import { type ProxyOptions, startProxy } from "../harness/proxy.ts";
 import type { Raw } from "../harness/raw-client.ts";
-import { makeWorld, type World } from "./world.ts";
+import { makeWorld, POLICY, type World } from "./world.ts";
 
 /* What a client has named stays in the proxy's memory for as long as the client likes. */
 
@@ -32,20 +35,58 @@ async function taken(client: Raw, make: (i: number) => readonly Buffer[], most =
   return most;
 }
 
-test("prepared statements do not fill the memory, and make room when they are closed", async () => {
-  const anna = await world.sluice.raw("anna");
-  const parse = (i: number) => [parseMessage(`s${i}`, Buffer.from(LONG)), sync];
-  const count = await taken(anna, parse);
-  expect(count).toBeGreaterThan(20);
-  expect(count).toBeLessThan(400);
-  expect(await anna.send(parseMessage("", Buffer.from("select 1")), sync).answer()).toBe("1 Z(I)");
-  expect(await anna.send(closeMessage({ target: "statement", name: "s0" }), sync).answer()).toBe("3 Z(I)");
-  expect(await anna.send(...parse(0)).answer()).toBe("1 Z(I)");
-  expect(await anna.send(queryMessage(Buffer.from("deallocate all"))).answer()).toBe(
-    "C(DEALLOCATE ALL) Z(I)",
-  );
-  expect(await taken(anna, parse)).toBe(count);
-  anna.socket.destroy();
+const WATCHED = `
+version: 1
+tables: { public.customers: { subject: id } }
+roles:
+  app: { users: [helpdesk_app], reads: all, writes: all, sees: all, watch: true }
+`;
+
+/** Where statements are kept, and a client. */
+const WAYS: readonly (readonly [string, () => Promise<Raw>])[] = [
+  ["a guarded user", () => world.sluice.raw("anna")],
+  ["a watched application", () => started({ policy: WATCHED })],
+  ["a role that sees all, in a pool", () => started({ policy: POLICY, pool: { size: 1 } })],
+];
+
+async function started(options: ProxyOptions): Promise<Raw> {
+  const sluice = await startProxy(world.database, options);
+  onTestFinished(() => sluice.close());
+  return sluice.raw("helpdesk_app");
+}
+
+test.each(WAYS)(
+  "prepared statements of %s do not fill the memory, and make room when they are closed",
+  async (_, open) => {
+    const client = await open();
+    const parse = (i: number) => [parseMessage(`s${i}`, Buffer.from(LONG)), sync];
+    const count = await taken(client, parse);
+    expect(count).toBeGreaterThan(20);
+    expect(count).toBeLessThan(400);
+    expect(await client.send(parseMessage("", Buffer.from("select 1")), sync).answer()).toBe("1 Z(I)");
+    expect(await client.send(closeMessage({ target: "statement", name: "s0" }), sync).answer()).toBe(
+      "3 Z(I)",
+    );
+    expect(await client.send(...parse(0)).answer()).toBe("1 Z(I)");
+    expect(await client.send(queryMessage(Buffer.from("deallocate all"))).answer()).toBe(
+      "C(DEALLOCATE ALL) Z(I)",
+    );
+    expect(await taken(client, parse)).toBe(count);
+    client.socket.destroy();
+  },
+);
+
+test("of a role that sees all nothing is refused, and only so much is kept for the record", () => {
+  const names = new ObservedNames();
+  const kept = { text: Buffer.alloc(200_000) } as Kept;
+  for (let i = 0; i < 400; i++) names.parsed(`s${i}`, kept);
+  expect(names.statement("s0")).toBeDefined();
+  expect(names.statement("s399")).toBeUndefined();
+  names.bound("p", "s0");
+  expect(names.portal("p")).toBeUndefined();
+  names.closed({ target: "statement", name: "s0" });
+  names.parsed("s399", kept);
+  expect(names.statement("s399")).toBeDefined();
 });
 
 test.each([

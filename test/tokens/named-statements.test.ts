@@ -184,6 +184,20 @@ test("values that EXECUTE gives a statement of the driver's do not reach the dat
   expect(rows).toEqual([]);
 });
 
+test("statements of a role that sees all do not fill the memory", async () => {
+  const raw = await sluice.raw("helpdesk_app");
+  onTestFinished(() => void raw.socket.destroy());
+  const text = `INSERT INTO people (id, email) VALUES (2, $1) /* ${"x".repeat(9_900)} */`;
+  const prepare = (i: number) => raw.send(parseMessage(`s${i}`, Buffer.from(text)), syncMessage).answer();
+  let count = 0;
+  while (count < 5_000 && !(await prepare(count)).includes("E(54000)")) count++;
+  expect(count).toBeGreaterThan(1_000);
+  expect(count).toBeLessThan(5_000);
+  const close = closeMessage({ target: "statement", name: "s0" });
+  expect(await raw.send(close, syncMessage).answer()).toBe("3 Z(I)");
+  expect(await prepare(0)).toBe("1 Z(I)");
+});
+
 test("what a function has prepared is not executed by its name", async () => {
   await database.query(
     `CREATE FUNCTION prepares(text) RETURNS void LANGUAGE plpgsql AS 'BEGIN EXECUTE $1; END'`,

@@ -8,7 +8,7 @@ import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts"
 import type { Judged } from "../statement/decision.ts";
 import { isUnproven } from "../statement/described.ts";
 import { type PinnedPeople, pinnedIn } from "../statement/pinned.ts";
-import { isRefusal, refuseMoreNames, type Source } from "../statement/prepared.ts";
+import { givesName, isRefusal, refuseMoreNames, type Source } from "../statement/prepared.ts";
 import { mayRepeat, questionOf, type Repeat } from "../statement/repeats.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Tolls } from "./execution-prices.ts";
@@ -181,10 +181,6 @@ function setsSavepointBehind(statements: readonly Statement[]): boolean {
   return statements
     .slice(written)
     .some(({ kind, command }) => kind === "transaction" && command !== "RELEASE");
-}
-
-function givesName({ effect }: Statement): boolean {
-  return effect?.kind === "prepare" || effect?.kind === "declare";
 }
 
 /** The statement may yet fail, when the server has run it. */

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
+import { NAME_BYTES, refuseWeight } from "../../protocol/most-named.ts";
 import { Names } from "../../protocol/object-names.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
@@ -57,32 +58,24 @@ function textsOf({ text, verdict }: Judged): number {
   return text.length + (verdict.kind === "rewrite" ? verdict.sql.length : 0);
 }
 
-/** What all names of a session may hold (bytes): thousands of statements as object mappers write them. */
-const MOST_NAMED = 32 * 1024 * 1024;
-
-/** What a name's own objects weigh, about. */
-const OBJECTS = 500;
-
 /** Undefined: there is room for one more named statement or portal. */
 export function refuseMoreNames({ statements, portals }: Named): Refusal | undefined {
-  if (statements.weight + portals.weight < MOST_NAMED) return undefined;
-  return refuse(
-    "54000",
-    `prepared statements and cursors of this session hold more than ${MOST_NAMED} bytes`,
-    {
-      hint: "Close those that are not needed: DEALLOCATE, CLOSE, or a smaller statement cache of the driver.",
-    },
-  );
+  return refuseWeight(statements.weight + portals.weight);
+}
+
+/** Whether it prepares something, or opens a cursor. */
+export function givesName({ effect }: Statement): boolean {
+  return effect?.kind === "prepare" || effect?.kind === "declare";
 }
 
 /** It never changes while the name is given, though the verdict may. */
 function weightOfPrepared({ parse, weight }: Prepared): number {
-  return OBJECTS + weight + (parse?.length ?? 0);
+  return NAME_BYTES + weight + (parse?.length ?? 0);
 }
 
 /** Its parameters are the server's alone. */
 function weightOfPortal({ judged }: Portal): number {
-  return OBJECTS + textsOf(judged);
+  return NAME_BYTES + textsOf(judged);
 }
 
 /** What the server gets for it. */

@@ -40,6 +40,8 @@ export interface Sent {
   scope?: number;
   /** What its statements do with names. */
   readonly uses: readonly (NameUse | undefined)[];
+  /** Bytes of the text, and of what the server gets for it, when it was sent. */
+  readonly weight: number;
   /** It may execute something, and does not say what. */
   readonly isUnclear: boolean;
   /** Running it may change how the server reads texts. */
@@ -118,6 +120,7 @@ export class Texts {
     return {
       text,
       source,
+      weight: (source?.length ?? 0) + (text.sql?.length ?? 0),
       uses: uses === "unknown" ? [] : uses,
       isUnclear: uses === "unknown",
       isMover: mayMove(bytes),

@@ -301,7 +301,9 @@ export class TokenLeg implements ServerLeg {
       isHeld: false,
       isInner: false,
     });
-    const refusal = text.refusal ?? wrongType(declaredTypes(frame.buffer, parse.typesStart), text.parameters);
+    const crowded = parse.statement === "" ? undefined : this.#names.crowded;
+    const types = declaredTypes(frame.buffer, parse.typesStart);
+    const refusal = text.refusal ?? wrongType(types, text.parameters) ?? crowded;
     if (refusal !== undefined) {
       this.#put(poisonedParse(parse.statement), request, { namings, refusal });
       return;
@@ -314,7 +316,9 @@ export class TokenLeg implements ServerLeg {
     const named = this.#names.expected("statements", bind.statement);
     const sent = named?.sent;
     const namings = this.#propose("portals", bind.portal, named);
-    const refusal = sent === undefined ? this.#names.unknown : this.#texts.renew(sent, this.#defined);
+    const crowded = bind.portal === "" ? undefined : this.#names.crowded;
+    const stale = sent === undefined ? this.#names.unknown : this.#texts.renew(sent, this.#defined);
+    const refusal = stale ?? crowded;
     if (refusal !== undefined) {
       this.#put(poisonedBind(bind.portal), request, { namings, refusal });
       return;

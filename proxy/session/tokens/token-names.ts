@@ -1,3 +1,4 @@
+import { NAME_BYTES, refuseWeight } from "../../protocol/most-named.ts";
 import { type Change, Names } from "../../protocol/object-names.ts";
 import type { NameUse } from "../../sql/tokens/name-uses.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
@@ -40,7 +41,7 @@ export const NOTHING_FOLLOWED: Followed = { namings: [], rows: new Map(), refusa
  * prepared, FETCH gives the rows of what Bind has made, and the other way round (Postgres docs, "PREPARE", "DECLARE").
  */
 export class TokenNames {
-  readonly #names = { statements: new Names<Named>(), portals: new Names<Named>() };
+  readonly #names = { statements: new Names(weightOf), portals: new Names(weightOf) };
   /** Sent, and not answered. */
   readonly #open = new Set<Naming>();
   /** Why something may not run that was prepared while nothing was stored as tokens, and is not known. */
@@ -89,6 +90,11 @@ export class TokenNames {
     return naming;
   }
 
+  /** Why no more names are given; undefined: there is room for one. */
+  get crowded(): Refusal | undefined {
+    return refuseWeight(this.#names.statements.weight + this.#names.portals.weight);
+  }
+
   /** A text is about to run. `renew`: why what was prepared may not run as it was prepared. */
   follow(sent: Sent, pipeline: number, renew: (sent: Sent) => Refusal | undefined): Followed {
     const namings: Naming[] = [];
@@ -97,6 +103,7 @@ export class TokenNames {
     sent.uses.forEach((use, index) => {
       if (use === undefined) return;
       if (!isFollowed(use)) {
+        refusal ??= this.crowded;
         const named = { sent, index, isHeld: use.isHeld, isInner: true };
         namings.push(this.propose(placeOf(use), use.key, named, pipeline, index));
         return;
@@ -184,3 +191,7 @@ const UNCLEAR = refuse(
     hint: "Values of columns with tokens may be among its parameters: send EXECUTE in a statement of its own.",
   },
 );
+
+function weightOf({ sent }: Named): number {
+  return NAME_BYTES + sent.weight;
+}

@@ -1,3 +1,4 @@
+import { MOST_NAMED, NAME_BYTES } from "../../protocol/most-named.ts";
 import { Names } from "../../protocol/object-names.ts";
 import type { Effect } from "../../sql/verdict.ts";
 import type { Target } from "../../wire/frontend-messages.ts";
@@ -16,8 +17,8 @@ export interface NamedStatement {
  * belongs to does not depend on what was only asked for.
  */
 export class ObservedNames {
-  readonly #statements = new Names<NamedStatement>();
-  readonly #portals = new Names<NamedStatement>();
+  readonly #statements = new Names(weightOf);
+  readonly #portals = new Names(weightOf);
 
   statement(name: string): NamedStatement | undefined {
     return this.#statements.get(name);
@@ -28,12 +29,12 @@ export class ObservedNames {
   }
 
   parsed(name: string, kept: Kept): void {
-    this.#statements.set(name, { kept, index: 0 });
+    this.#name(name, { kept, index: 0 });
   }
 
   bound(portal: string, statement: string): void {
     const named = this.#statements.get(statement);
-    if (named === undefined) this.#portals.delete(portal);
+    if (named === undefined || this.#isFull) this.#portals.delete(portal);
     else this.#portals.set(portal, named);
   }
 
@@ -45,7 +46,7 @@ export class ObservedNames {
   completed(effect: Effect | undefined, { judged, index }: Observed): void {
     switch (effect?.kind) {
       case "prepare":
-        this.#statements.set(nameKey(effect.name), { kept: new Kept(judged), index });
+        this.#name(nameKey(effect.name), { kept: new Kept(judged), index });
         break;
       case "deallocate":
         if (effect.name !== undefined) this.#statements.delete(nameKey(effect.name));
@@ -57,10 +58,24 @@ export class ObservedNames {
     }
   }
 
+  /** What is not kept is on record without its text: nothing is refused for it. */
+  #name(name: string, named: NamedStatement): void {
+    this.#statements.delete(name);
+    if (!this.#isFull) this.#statements.set(name, named);
+  }
+
+  get #isFull(): boolean {
+    return this.#statements.weight + this.#portals.weight >= MOST_NAMED;
+  }
+
   /** Portals end with their transaction. */
   transactionEnded(): void {
     this.#portals.clear(() => false);
   }
+}
+
+function weightOf({ kept }: NamedStatement): number {
+  return NAME_BYTES + kept.text.length;
 }
 
 /** DEALLOCATE ALL knows only statements with a name (DropAllPreparedStatements of commands/prepare.c). */

@@ -7,7 +7,7 @@ import type { Naming } from "../decide/naming.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
 import { pinnedByBind } from "../statement/pinned.ts";
-import { type Portal, type Prepared, portalOf } from "../statement/prepared.ts";
+import { type Portal, type Prepared, portalOf, refuseMoreNames } from "../statement/prepared.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Renewal } from "./renewal.ts";
 import type { Unrun } from "./unrun.ts";
@@ -77,6 +77,8 @@ export class WatchedBind
   reserve({ frame, bind, prepared, judged }: BindDecision): Outcome<{ change: Change<Portal> | undefined }> {
     if (prepared === undefined || judged === undefined) return NO_NAME;
     const { names, ledger } = this.#state;
+    const crowded = bind.portal === "" ? undefined : refuseMoreNames(names);
+    if (crowded !== undefined) return new Refused(crowded, judged);
     const { statement, description, parse } = prepared;
     const { places = [] } = judged.verdict.kind === "refuse" ? {} : judged.verdict;
     const row = statement?.row;

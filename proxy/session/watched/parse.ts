@@ -7,7 +7,7 @@ import { poisonedParse } from "../../wire/poison.ts";
 import type { Naming } from "../decide/naming.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
-import { type Prepared, preparedBy } from "../statement/prepared.ts";
+import { type Prepared, preparedBy, refuseMoreNames } from "../statement/prepared.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Unrun } from "./unrun.ts";
 import type { WatchedState } from "./watched-state.ts";
@@ -60,6 +60,8 @@ export class WatchedParse implements RequestSteps<Frame, ParseInput, ParseDecisi
 
   reserve({ frame, parse, judged }: ParseDecision): Outcome<Change<Prepared>> {
     const { names, ledger } = this.#state;
+    const crowded = parse.statement === "" ? undefined : refuseMoreNames(names);
+    if (crowded !== undefined) return new Refused(crowded, judged);
     const prepared = preparedBy(judged, Buffer.from(bytesOf(frame)));
     return names.statements.propose(parse.statement, prepared, ledger.pipeline);
   }

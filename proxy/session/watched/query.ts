@@ -6,6 +6,7 @@ import { poisonedQuery } from "../../wire/poison.ts";
 import type { Naming } from "../decide/naming.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
+import { givesName, refuseMoreNames } from "../statement/prepared.ts";
 import type { Reader } from "./charged-readers.ts";
 import { isHeld, keptForGood, NOT_BY_ITSELF, sendUncommitted } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
@@ -64,7 +65,8 @@ export class WatchedQuery implements RequestSteps<Frame, QueryInput, QueryDecisi
       if (shape === "unsettled") return this.#state.wait();
       shapes.push(this.#state.readers.due(reader, shape, rowInText(judged, statement)));
     }
-    const outside = this.#state.fencing.refusal(judged);
+    const crowded = statements.some(givesName) ? refuseMoreNames(this.#state.names) : undefined;
+    const outside = this.#state.fencing.refusal(judged) ?? crowded;
     return outside === undefined ? { frame, at, judged, shapes } : new Refused(outside, judged);
   }
 
