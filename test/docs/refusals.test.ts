@@ -8,7 +8,7 @@ const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const PAGE = `${ROOT}docs/refused.md`;
 const [BEGIN, END] = ['<!-- made from the source by "npm run docs:refusals" -->', "<!-- end -->"];
 /** Where statements and sessions of guarded roles are refused; docs/pooling.md has what a pool refuses. */
-const FOLDERS = ["proxy/sql", "proxy/session", "proxy/meter", "proxy/orders"];
+const FOLDERS = ["proxy/protocol", "proxy/sql", "proxy/session", "proxy/meter", "proxy/orders"];
 
 function refusals(): readonly RefusalText[] {
   const paths = FOLDERS.flatMap((folder) =>
