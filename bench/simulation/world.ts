@@ -166,7 +166,7 @@ export class World {
     const asked = people.slice(0, limit).map(String);
     const account = accountOf(role, { database: DATABASE, user, address });
     const meter = this.#meterOf(account, instance);
-    if (role.watch && this.#stopsOf(instance).of(account, meter.windows, time) !== undefined) {
+    if (role.watch && this.#stopsOf(instance).of(account, () => meter.windows, time) !== undefined) {
       await this.#observe({ ...sip, lookups: 0 }, role, [], "refused");
       return { released: 0, stopped: "budget" };
     }

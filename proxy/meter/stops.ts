@@ -27,10 +27,13 @@ export class Stops {
     this.#known.set(budgetKey(account, window), { refusal, until, limit: window.limit });
   }
 
-  /** What the account is told at this time; undefined: it may go on. `windows`: its budgets, with what an order changes. */
-  of(account: Account, windows: readonly BudgetWindow[], now: number): Refusal | undefined {
+  /**
+   * What the account is told at this time; undefined: it may go on. `windows`: its budgets, with what an order changes; they
+   * are looked up only if some budget is used up.
+   */
+  of(account: Account, windows: () => readonly BudgetWindow[], now: number): Refusal | undefined {
     if (this.#known.size === 0) return undefined;
-    for (const window of windows) {
+    for (const window of windows()) {
       const key = budgetKey(account, window);
       const stop = this.#known.get(key);
       if (stop === undefined) continue;

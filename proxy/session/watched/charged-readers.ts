@@ -81,7 +81,7 @@ export class Readers {
     if (suspended !== undefined || this.#judging.observes) return suspended;
     if (person === undefined && role.unnamed === "refuse") return nobodyNamed(role);
     return this.stops(reader)
-      ? sharedOf(this.#parts).stops.of(account, reader.meter.windows, this.#parts.now())
+      ? sharedOf(this.#parts).stops.of(account, () => reader.meter.windows, this.#parts.now())
       : undefined;
   }
 
