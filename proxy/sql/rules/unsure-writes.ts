@@ -29,11 +29,12 @@ export interface UnsureWrite {
 export function unsureWrite(type: string, body: Body, scope: Scope): UnsureWrite | undefined {
   const { policy, catalog } = scope;
   if ([...policy.tables.values()].every(({ subject }) => subject === undefined)) return undefined;
+  const lost = mostLost(policy, catalog);
   const found: number[] = [];
   const unknown = new Set<string>();
   const look = (field: string, object: object): void => {
     if (field === "A_Const") return;
-    const people = peopleOf(field, object, mostLost(policy, catalog));
+    const people = peopleOf(field, object, lost);
     const { relation } = object as { relation?: RangeVar };
     if (people > 0) found.push(people);
     if (people > 0 && relation !== undefined && relationsNamed(catalog, relation).length === 0)
