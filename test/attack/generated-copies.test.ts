@@ -4,6 +4,7 @@ import { Draw } from "../harness/draw.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { makeWorld, type World } from "../session/world.ts";
 import { type Transcribed, transcriptsThrough } from "./transcripts.ts";
+import { watchedApp } from "./watched-app.ts";
 
 /*
  * Statements of a grammar that store rows, as a watched role, each transcript by a reader of its own. Afterwards a direct
@@ -22,16 +23,7 @@ const policyOf = (budget: string) => `
 version: 1
 classes: { email: { mask: email }, name: { mask: initials } }
 tables: { public.people: { subject: id, columns: { mail: email, name: name } } }
-roles:
-  app:
-    users: [helpdesk_app]
-    reads: all
-    writes: all
-    sees: all
-    watch: true
-    people_behind: [{ setting: app.agent }]
-    budget: ${budget}
-`;
+${watchedApp(budget)}`;
 const POLICY = policyOf(`{ 1h: ${BUDGET} }`);
 
 let world: World;

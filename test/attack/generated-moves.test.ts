@@ -4,6 +4,7 @@ import { Draw } from "../harness/draw.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { makeWorld, type World } from "../session/world.ts";
 import { type Transcribed, transcriptsThrough } from "./transcripts.ts";
+import { watchedApp } from "./watched-app.ts";
 
 /*
  * Statements of a grammar that give rows to other people, or to nobody, as a watched role. Afterwards a direct connection
@@ -29,16 +30,7 @@ tables:
   public.orders: { subject: client, columns: { said: text } }
   public.notes: { subject: order_id -> public.orders.client, columns: { said: text } }
   public.made_of: { subject: client, columns: { said: text } }
-roles:
-  app:
-    users: [helpdesk_app]
-    reads: all
-    writes: all
-    sees: all
-    watch: true
-    people_behind: [{ setting: app.agent }]
-    budget: ${budget}
-`;
+${watchedApp(budget)}`;
 const POLICY = policyOf(`{ 1h: ${BUDGET} }`);
 
 let world: World;

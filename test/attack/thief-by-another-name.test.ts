@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { executeMessage, parseMessage, syncMessage } from "../../proxy/wire/frontend-messages.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import { bindTexts, codeIn, type Message, query, type Raw } from "../harness/raw-client.ts";
+import { bindTexts, codeIn, query, type Raw, rowsIn } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
+import { watchedApp } from "./watched-app.ts";
 
 /*
  * Rows that a watched role takes from their people where a statement does not say so: through a view that nobody has looked at, by
@@ -23,16 +24,7 @@ tables:
   public.cards: { subject: client, columns: { number: card } }
   public.orders: { subject: client }
   public.notes: { subject: order_id -> public.orders.client, columns: { said: text } }
-roles:
-  app:
-    users: [helpdesk_app]
-    reads: all
-    writes: all
-    sees: all
-    watch: true
-    people_behind: [{ setting: app.agent }]
-    budget: { 1h: 50, 1m: 50 }
-    unnamed: { budget: { 1h: 100000 } }
+${watchedApp("{ 1h: 50, 1m: 50 }")}    unnamed: { budget: { 1h: 100000 } }
 `;
 
 let world: World;
@@ -89,8 +81,6 @@ afterAll(async () => {
   await sluice?.close();
   await world?.close();
 });
-
-const rowsOf = (answer: readonly Message[]) => answer.filter(({ type }) => type === "D").length;
 
 let readers = 0;
 
@@ -283,7 +273,7 @@ describe("whoever takes rows from their people by another name is charged as if 
   test.each(Object.entries(THEFTS))("%s", async (_name, statements) => {
     let shown = 0;
     const { named, unnamed } = await asReader(async (raw) => {
-      for (const sql of statements) shown = rowsOf(await raw.ask(query(sql)));
+      for (const sql of statements) shown = rowsIn(await raw.ask(query(sql)));
     });
     expect(named + unnamed).toBeGreaterThanOrEqual(shown);
     // Events count a person each time; the budget, with person 1, does not.
@@ -321,7 +311,7 @@ describe("whoever takes rows from their people by another name is charged as if 
     await asReader(async (raw) => {
       await raw.ask(query(`INSERT INTO coded VALUES (U&'\\00C3\\00B0', 1, '')`));
       await raw.ask(query("SET client_encoding = latin1"));
-      expect(rowsOf(await raw.ask(...byCode("SELECT * FROM coded WHERE code = $1", code)))).toBe(1);
+      expect(rowsIn(await raw.ask(...byCode("SELECT * FROM coded WHERE code = $1", code)))).toBe(1);
       await raw.ask(query("SET client_encoding = utf8"));
       await raw.ask(...byCode("UPDATE coded SET client = 1 WHERE code = $1", code));
     });
@@ -389,7 +379,7 @@ test("a view that was replaced is looked at before it is read, also under a name
     await raw.ask(query("CREATE VIEW made.soon AS SELECT id, b::text AS b FROM made.own"));
     await raw.ask(query("SELECT b FROM made.soon"));
     await raw.ask(query("CREATE OR REPLACE VIEW made.soon AS SELECT id, email AS b FROM public.clients"));
-    shown = rowsOf(await raw.ask(query("SELECT b FROM made.soon WHERE id < 20")));
+    shown = rowsIn(await raw.ask(query("SELECT b FROM made.soon WHERE id < 20")));
     expect(shown).toBe(19);
   });
   expect(named).toBeGreaterThanOrEqual(shown);
@@ -416,7 +406,7 @@ test("a view that another connection replaces while a text waits is counted by s
     // Waits for the catalog.
     await other.ask(query("SELECT b FROM made.late WHERE id = 1"));
     await other.ask(query("SELECT pg_advisory_unlock(7)"));
-    shown = rowsOf(await raw.until("Z")) - 1;
+    shown = rowsIn(await raw.until("Z")) - 1;
     other.socket.end();
   });
   expect(named + unnamed).toBeGreaterThanOrEqual(shown);

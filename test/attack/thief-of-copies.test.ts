@@ -9,6 +9,7 @@ import { knows } from "../harness/postgres-versions.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { codeIn, functionCall, type Message, query, type Raw } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
+import { watchedApp } from "./watched-app.ts";
 
 /*
  * What a watched role stores elsewhere counts as read. A thief stores without naming a value: by which rows there are, by what a
@@ -21,16 +22,7 @@ classes: { email: { mask: email }, name: { mask: initials } }
 tables:
   public.customers: { subject: id, columns: { email: email, name: name } }
   public.calls: { subject: customer, columns: { said: name } }
-roles:
-  app:
-    users: [helpdesk_app]
-    reads: all
-    writes: all
-    sees: all
-    watch: true
-    people_behind: [{ setting: app.agent }]
-    budget: { 1h: 50 }
-`;
+${watchedApp("{ 1h: 50 }")}`;
 
 let world: World;
 let sluice: TestProxy;

@@ -2,8 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { executeMessage, parseMessage, syncMessage } from "../../proxy/wire/frontend-messages.ts";
 import { knows } from "../harness/postgres-versions.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import { bindTexts, codeIn, type Message, query, type Raw } from "../harness/raw-client.ts";
+import { bindTexts, codeIn, query, type Raw, rowsIn } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
+import { watchedApp } from "./watched-app.ts";
 
 /*
  * A watched role counts the person whom a row names. A thief takes that name away first, or writes another one there, row by
@@ -22,16 +23,7 @@ tables:
   public.slips: { subject: client, columns: { said: text } }
   public.parts: { subject: client, columns: { said: text } }
   public.order_notes: { subject: order_id -> public.orders.client, columns: { said: text } }
-roles:
-  app:
-    users: [helpdesk_app]
-    reads: all
-    writes: all
-    sees: all
-    watch: true
-    people_behind: [{ setting: app.agent }]
-    budget: { 1h: 50 }
-`;
+${watchedApp("{ 1h: 50 }")}`;
 
 let world: World;
 let sluice: TestProxy;
@@ -68,8 +60,6 @@ afterAll(async () => {
   await sluice?.close();
   await world?.close();
 });
-
-const rowsOf = (answer: readonly Message[]) => answer.filter(({ type }) => type === "D").length;
 
 let readers = 0;
 
@@ -136,7 +126,7 @@ describe("whoever takes rows from their people, one by one, is charged as if the
       for (const id of IDS)
         for (const write of writes)
           expect(codeIn(await raw.ask(...send(write.replace("$", `${id}`))))).toBeUndefined();
-      shown = rowsOf(await raw.ask(query(read)));
+      shown = rowsIn(await raw.ask(query(read)));
       await raw.ask(query("ROLLBACK"));
       expect(shown).toBeGreaterThanOrEqual(IDS.length);
     });
@@ -174,7 +164,7 @@ describe("nor do rows go for nothing under the key of one that was shown", () =>
       const first = [`SELECT * FROM ${table} WHERE id = 1`, back.replace("$", "1")];
       for (const sql of ["BEGIN", ...first, ...each])
         expect(codeIn(await raw.ask(query(sql)))).toBeUndefined();
-      shown = rowsOf(await raw.ask(query(`SELECT said FROM ${table} WHERE client = 1`)));
+      shown = rowsIn(await raw.ask(query(`SELECT said FROM ${table} WHERE client = 1`)));
       await raw.ask(query("ROLLBACK"));
       expect(shown).toBe(ids.length + 1);
     });
@@ -239,7 +229,7 @@ describe("what a write leaves behind in a table's size, and its tag, tell of val
   ])("places of rows are no plain figure: %s", async (sql) => {
     let shown = 0;
     const charged = await asReader(async (raw) => {
-      shown = rowsOf(await raw.ask(query(sql)));
+      shown = rowsIn(await raw.ask(query(sql)));
       expect(shown).toBeGreaterThan(0);
     });
     expect(charged).toBeGreaterThanOrEqual(shown);
@@ -258,7 +248,7 @@ describe("what a help desk does costs whom it has read", () => {
   test("a ticket is read, and saved with all its columns", async () => {
     const charged = await asReader(async (raw) => {
       for (const id of [201, 202, 203]) {
-        expect(rowsOf(await raw.ask(query(`SELECT * FROM calls WHERE id = ${id} LIMIT 21`)))).toBe(1);
+        expect(rowsIn(await raw.ask(query(`SELECT * FROM calls WHERE id = ${id} LIMIT 21`)))).toBe(1);
         expect(codeIn(await raw.ask(...save(id, id)))).toBeUndefined();
       }
     });
@@ -267,7 +257,7 @@ describe("what a help desk does costs whom it has read", () => {
 
   test("also when it was read by a prepared statement, and is saved by a text", async () => {
     const charged = await asReader(async (raw) => {
-      expect(rowsOf(await raw.ask(...prepared("SELECT * FROM calls WHERE id = 204")))).toBe(1);
+      expect(rowsIn(await raw.ask(...prepared("SELECT * FROM calls WHERE id = 204")))).toBe(1);
       const text = "UPDATE calls SET client = 205 WHERE id = 204";
       expect(codeIn(await raw.ask(query(text)))).toBeUndefined();
     });
@@ -276,7 +266,7 @@ describe("what a help desk does costs whom it has read", () => {
 
   test("also on another of the application's connections", async () => {
     const charged = await asReader(async (raw, name) => {
-      expect(rowsOf(await raw.ask(query("SELECT * FROM calls WHERE id = 206")))).toBe(1);
+      expect(rowsIn(await raw.ask(query("SELECT * FROM calls WHERE id = 206")))).toBe(1);
       const other = await sluice.raw("helpdesk_app");
       await other.ask(query(`SET app.agent = '${name}'`));
       expect(codeIn(await other.ask(...save(206, 206)))).toBeUndefined();
@@ -289,7 +279,7 @@ describe("what a help desk does costs whom it has read", () => {
 
   test("a customer who was read is deleted", async () => {
     const charged = await asReader(async (raw) => {
-      expect(rowsOf(await raw.ask(query("SELECT * FROM clients WHERE id = 290")))).toBe(1);
+      expect(rowsIn(await raw.ask(query("SELECT * FROM clients WHERE id = 290")))).toBe(1);
       expect(codeIn(await raw.ask(query("DELETE FROM clients WHERE id = 290")))).toBeUndefined();
     });
     expect(charged).toBe(1);

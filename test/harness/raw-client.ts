@@ -205,6 +205,11 @@ export function shortOf(messages: readonly Message[]): string {
   ].join(" ");
 }
 
+/** How many rows an answer has. */
+export function rowsIn(answer: readonly Message[]): number {
+  return answer.filter(({ type }) => type === "D").length;
+}
+
 /** The SQLSTATE of the first error in an answer. */
 export function codeIn(answer: readonly Message[]): string | undefined {
   const error = answer.find(({ type }) => type === "E");
