@@ -168,6 +168,9 @@ export class Judgement {
     const { remeant, certainty } = this.#state;
     const { temporary = NO_NAMES, temporaryViews = NO_NAMES } = certainty.known ?? {};
     const { madeTables } = this.#state;
+    const isPlain = !remeant && temporary.size === 0 && statements.length <= 1;
+    // Most statements write to no table that the catalog does not have.
+    if (isPlain && !statements.some(({ touch }) => touch?.unsure?.unknown.length)) return undefined;
     const made = new Set([
       ...madeTables,
       ...temporary,
@@ -175,7 +178,6 @@ export class Judgement {
     ]);
     const isUnknown = (touch: SessionTouch | undefined) =>
       touch?.unsure?.unknown.some((name) => !made.has(name)) === true;
-    const isPlain = !remeant && temporary.size === 0 && statements.length <= 1;
     if (isPlain && !statements.some(({ touch }) => isUnknown(touch))) return undefined;
     let after = remeant;
     let hasMoved = false;
